@@ -1,0 +1,125 @@
+"""A recipe as data, whatever dialect it was written in. Parsing makes it, resolving turns it into a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+Value = float | int | bool | str | None
+
+
+class Place(NamedTuple):
+    """Where something stands in a recipe, for messages: `my.yaml:12`."""
+
+    file: str = ""
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True)
+class AdapterSpec:
+    """A LoRA adapter laid over a source; `scale` multiplies the adapter's own scaling."""
+
+    path: str
+    revision: str | None = None
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """A model as the recipe names it. `path` is a local path, a hub id, or the `name` of an earlier step."""
+
+    label: str
+    path: str
+    revision: str | None = None
+    adapters: tuple[AdapterSpec, ...] = ()
+    strip_prefix: str = ""  # leading part of every tensor name that is to be ignored
+    alias: Mapping[str, str] = field(default_factory=dict)  # missing tensor -> tensor of the same source to use
+    place: Place = Place()
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Values spread over the layers: first layer the first value, last layer the last, linear between them.
+
+    Words and booleans step instead of interpolating. Tensors outside the layers take the first value.
+    """
+
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value of one parameter for those tensors and models it speaks of.
+
+    `match` is a glob on the whole tensor name in Ligate's dialect (`*.mlp.*`), a substring in mergekit's
+    (`style="substring"`). The first setting that applies wins, so the order of a step's settings is its precedence.
+    """
+
+    name: str
+    value: Value | Gradient
+    model: str | None = None  # label; None speaks of all models
+    match: str | None = None
+    style: str = "glob"  # or "substring"
+    place: Place = Place()
+
+
+@dataclass(frozen=True)
+class SliceModel:
+    """Layers [start, stop) of one model."""
+
+    model: str
+    start: int
+    stop: int
+    place: Place = Place()
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Some layers of the result: the same number of layers from each of the models, merged."""
+
+    models: tuple[SliceModel, ...]
+    settings: tuple[Setting, ...] = ()
+    method: str | None = None  # None: the step's
+    base: str | None = None
+    place: Place = Place()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One merge. `models` are labels without the base; `slices` make a frankenmerge."""
+
+    method: str
+    models: tuple[str, ...]
+    base: str | None = None
+    name: str | None = None  # under which a later step uses the result as a source
+    settings: tuple[Setting, ...] = ()
+    slices: tuple[Slice, ...] = ()
+    place: Place = Place()
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is written. `donor` gives config, tokenizer and code; `dtype` None keeps that of the base or first model."""
+
+    dtype: str | None = None
+    shard_bytes: int = 5_000_000_000
+    donor: str | None = None
+    tokenizer: str | None = None  # label; None: the donor's
+    drop: tuple[str, ...] = ()  # globs on tensor names that are left out on request
+    place: Place = Place()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Sources, steps (the last one is the result), output. `notes` are things to tell the user, not errors."""
+
+    sources: Mapping[str, SourceSpec]
+    steps: tuple[Step, ...]
+    output: Output = Output()
+    seed: int = 0
+    dialect: str = "ligate"
+    notes: tuple[str, ...] = ()
