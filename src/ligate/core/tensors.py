@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -101,6 +102,13 @@ class Source(Protocol):
     def place(self, name: str) -> str:
         """The file that holds the tensor, for messages."""
         ...
+
+    @property
+    def folder(self) -> Path | None: ...  # where config and tokenizer lie; None for a bare file or memory
+
+    def files(self) -> Sequence[Path]: ...  # every file whose change would change the numbers
+
+    def metadata(self) -> Mapping[str, str]: ...  # of the safetensors header, `{}` elsewhere
 
     def close(self) -> None: ...
 
