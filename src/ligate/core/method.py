@@ -10,7 +10,7 @@ It returns [B] in the dtype it was given. Only the sink rounds.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -54,6 +54,7 @@ class Stat(NamedTuple):
     finish: Callable[[Any], Any]
     report: Callable[[Any], Mapping[str, Any]] | None = None  # value -> plain data for the record
     sample: Callable[[Any], int | None] = lambda state: None  # state at the start of a pass -> elements, or all
+    group: Hashable = ()  # scope "model": only tensors with equal groups are measured together
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,63 @@
+"""One output tensor on its way through the engine: what it is made of, what is known of it so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ligate.core.method import Card, Stat
+from ligate.core.tensors import Source, torch_dtype
+
+from .blocks import Cut, Span, cut
+from .plan import Out, Plan
+
+_NARROW = frozenset({"F16", "BF16", "F8_E4M3", "F8_E5M2"})
+
+
+@dataclass
+class Job:
+    """State of one output tensor. Each segment's entries are written by the one task that owns the segment."""
+
+    out: Out
+    card: Card | None
+    sources: Sequence[Source]  # one per operand of `out`, base first
+    cut: Cut
+    segments: Sequence[Span]
+    compute: str  # dtype in which the rule calculates
+    seed: int
+    values: dict[str, Any] = field(default_factory=dict)  # finished statistics, by name
+    reports: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    read: list[tuple[bytes, ...] | None] = field(default_factory=list)  # per segment: digests of the operands
+    written: list[bytes | None] = field(default_factory=list)  # per segment: digest of the result
+
+    @property
+    def stats(self) -> Sequence[Stat]:
+        return tuple(self.card.stats(self.out.params)) if self.card else ()
+
+    @property
+    def has_base(self) -> bool:
+        return self.out.base is not None
+
+    def done(self, segment: int) -> bool:
+        return self.written[segment] is not None
+
+
+def make_job(plan: Plan, out: Out, card: Card | None, sources: Sequence[Source]) -> Job:
+    pieces = cut(out.shape, card.reach if card else "block")
+    segments = pieces.segments()
+    blank: list[Any] = [None] * len(segments)
+    operands = [sources[operand.source] for operand in out.operands]
+    return Job(
+        out, card, operands, pieces, segments, compute_dtype(out, operands), plan.seed, read=[*blank], written=[*blank]
+    )
+
+
+def compute_dtype(out: Out, sources: Sequence[Source]) -> str:
+    """float32 where everything stored is 16-bit or less; float64 otherwise, so that fp32 results are exact too."""
+    natives = {source.headers()[operand.name].native for source, operand in zip(sources, out.operands, strict=True)}
+    return "F32" if natives <= _NARROW and out.dtype in _NARROW else "F64"
+
+
+def compute_torch_dtype(job: Job) -> Any:
+    return torch_dtype(job.compute)

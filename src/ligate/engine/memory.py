@@ -1,0 +1,71 @@
+"""How many threads fit under the memory limit."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ligate.core.errors import RecipeError
+from ligate.core.tensors import itemsize
+
+from .blocks import Span
+from .job import Job
+
+DEFAULT = 1_000_000_000
+_TEMPORARIES = 5  # copies of a block that a rule may hold at once
+_SLACK = 48_000_000  # allocator, journal, statistics
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+def parse_bytes(text: str) -> int:
+    """`4G`, `512MB`, `1.5GiB`, `100000` -> bytes."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?)B?\s*", text, re.IGNORECASE)
+    if not found:
+        raise RecipeError(f"'{text}' is no amount of bytes", hint="write for example 512MB, 4GB or 1.5GiB.")
+    return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def thread_count(threads: int | None) -> int:
+    """As asked, else the processors this process may use."""
+    return threads if threads else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+def admitted(jobs: Sequence[Job], threads: int, memory: int | None) -> int:
+    """The number of threads, at most `threads`, whose buffers fit; RecipeError when not even one does."""
+    limit = memory or DEFAULT
+    used = resident_bytes() + _SLACK
+    each = max((workspace_bytes(job) for job in jobs), default=0)
+    fitting = (limit - used) // max(each, 1)
+    if fitting >= 1:
+        return int(min(threads, fitting))
+    if memory is None:  # the default is a promise for ordinary rules; a rule that declares more gets one thread
+        return 1
+    raise RecipeError(
+        f"--memory {memory / 1e6:.0f} MB is too little: Ligate itself takes {used / 1e6:.0f} MB and "
+        f"one thread's buffers {each / 1e6:.0f} MB",
+        hint=f"give at least {(used + each) / 1e6:.0f}MB.",
+    )
+
+
+def workspace_bytes(job: Job) -> int:
+    """Buffers and temporaries of one thread for this tensor."""
+    n = min(job.cut.block, max(job.cut.numel, 1))
+    stored = sum(itemsize(source.headers()[o.name].dtype) for source, o in zip(job.sources, job.out.operands, strict=True))
+    numbers = len(job.sources) * itemsize(job.compute)
+    return n * (stored + numbers * (1 + _TEMPORARIES) + itemsize(job.out.dtype))
+
+
+def read_bytes(job: Job, span: Span) -> int:
+    """Bytes of all operands in a span."""
+    each = (itemsize(source.headers()[o.name].dtype) for source, o in zip(job.sources, job.out.operands, strict=True))
+    return sum(each) * (span.stop - span.start)
+
+
+def resident_bytes() -> int:
+    """Memory this process holds now; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,212 @@
+"""The inner loops: read a block of every operand, hash it, check it, cast it, then observe, apply or copy."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ligate.core.draw import uniform
+from ligate.core.errors import InputError, LigateError, NonFiniteError
+from ligate.core.method import Site, Stat
+from ligate.core.tensors import MERGEABLE, Sink
+
+from . import digest
+from .blocks import Span
+from .job import Job
+from .workspace import Block, Workspace
+
+_AHEAD = 1 << 22  # elements announced to the operating system while reading turns out to be slow
+_SLOW = 1.5e9  # bytes per second; below this the data did not come from memory
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is the same for every pass of one run."""
+
+    sink: Sink
+    hashing: bool
+    allow_nonfinite: bool
+    progress: Callable[[int], None]  # bytes read or written
+
+
+def observe_segment(job: Job, stat: Stat, state: Any, segment: int, space: Workspace, terms: Terms) -> Any:
+    """One statistic over one segment."""
+    hashers = _hashers(job, segment, terms)
+    for span, block in _blocks(job, job.cut.blocks(job.segments[segment]), space, hashers, terms):
+        state = _observe(job, stat, state, span, block)
+    _note_inputs(job, segment, hashers)
+    return state
+
+
+def observe_sample(job: Job, stat: Stat, state: Any, elements: int, space: Workspace, terms: Terms) -> Any:
+    """One statistic over a few short pieces of the tensor."""
+    for span, block in _blocks(job, iter(job.cut.glimpses(elements)), space, None, terms):
+        state = _observe(job, stat, state, span, block)
+    return state
+
+
+def apply_segment(job: Job, segment: int, space: Workspace, terms: Terms) -> None:
+    """The rule over one segment; its result is rounded once and written."""
+    hashers = _hashers(job, segment, terms)
+    written = digest.hasher() if terms.hashing else None
+    rule, known = _rule(job), {**job.values, **job.out.params}
+    for span, block in _blocks(job, job.cut.blocks(job.segments[segment]), space, hashers, terms):
+        base, tuned = _split(job, block.numbers)
+        block.result.copy_(rule(base, tuned, site=_site(job, span), **known))
+        _check_result(job, span, block, terms)
+        _emit(job, span, block.bytes_out, written, terms)
+    _note_inputs(job, segment, hashers)
+    if written is not None:
+        job.written[segment] = digest.of_segment(written)
+
+
+def copy_segment(job: Job, segment: int, space: Workspace, terms: Terms) -> None:
+    """The first operand as it is; any other operand must be equal to it."""
+    hashers = _hashers(job, segment, terms)
+    written = digest.hasher() if terms.hashing else None
+    for span, block in _blocks(job, job.cut.blocks(job.segments[segment]), space, hashers, terms, cast=False):
+        _check_equal(job, span, block)
+        block.result.copy_(block.stored[0])
+        if job.out.dtype in MERGEABLE:
+            _check_result(job, span, block, terms)
+        _emit(job, span, block.bytes_out, written, terms)
+    _note_inputs(job, segment, hashers)
+    if written is not None:
+        job.written[segment] = digest.of_segment(written)
+
+
+def _rule(job: Job) -> Callable[..., Tensor]:
+    if job.card is None:
+        raise LigateError("a tensor without a method has no rule", where=job.out.name)
+    return job.card.function
+
+
+def _observe(job: Job, stat: Stat, state: Any, span: Span, block: Block) -> Any:
+    base, tuned = _split(job, block.numbers)
+    return stat.observe(state, base, tuned, site=_site(job, span), **job.values)
+
+
+def _split(job: Job, numbers: Tensor) -> tuple[Tensor | None, Tensor]:
+    return (numbers[0], numbers[1:]) if job.has_base else (None, numbers)
+
+
+def _site(job: Job, span: Span) -> Site:
+    labels = [source.label for source in job.sources[job.has_base :]]
+
+    def noise(model: int, step: int = 0) -> Tensor:
+        numbers = uniform(job.seed, job.out.name, labels[model], step, span.start, span.stop - span.start)
+        drawn = torch.from_numpy(numbers)
+        return drawn if job.compute == "F32" else drawn.double()
+
+    return Site(job.out.name, job.out.shape, span.start, noise)
+
+
+def _blocks(
+    job: Job, spans: Iterator[Span], space: Workspace, hashers: list[Any] | None, terms: Terms, *, cast: bool = True
+) -> Iterator[tuple[Span, Block]]:
+    """Read, hash, check and cast block after block into the same buffers."""
+    names = [operand.name for operand in job.out.operands]
+    dtypes = [source.headers()[name].dtype for source, name in zip(job.sources, names, strict=True)]
+    size, block, announced = -1, None, 0
+    for span in spans:
+        if block is None or span.stop - span.start != size:
+            size = span.stop - span.start
+            block = space.block(dtypes, job.compute, job.out.dtype, size)
+        began = time.perf_counter()
+        for source, name, target in zip(job.sources, names, block.bytes_in, strict=True):
+            source.read_into(name, span.start, target)
+        nbytes = sum(map(len, block.bytes_in))
+        if span.stop > announced and nbytes > _SLOW * (time.perf_counter() - began):
+            announced = span.stop
+        elif span.stop >= announced:
+            announced = _announce(job, names, span.stop)
+        for state, data in zip(hashers or (), block.bytes_in, strict=False):
+            state.update(data)
+        if cast:
+            for row, stored in zip(block.numbers, block.stored, strict=True):
+                row.copy_(stored)
+            _check_inputs(job, span, block, terms)
+        terms.progress(nbytes)
+        yield span, block
+
+
+def _announce(job: Job, names: list[str], start: int) -> int:
+    stop = min(start + _AHEAD, job.cut.numel)
+    if stop > start:
+        for source, name in zip(job.sources, names, strict=True):
+            source.prefetch(name, start, stop)
+    return stop
+
+
+def _hashers(job: Job, segment: int, terms: Terms) -> list[Any] | None:
+    """One hasher per operand the first time a segment is read."""
+    if not terms.hashing or job.read[segment] is not None:
+        return None
+    return [digest.hasher() for _ in job.sources]
+
+
+def _note_inputs(job: Job, segment: int, hashers: list[Any] | None) -> None:
+    if hashers is not None:
+        job.read[segment] = tuple(map(digest.of_segment, hashers))
+
+
+def _emit(job: Job, span: Span, data: memoryview, written: Any, terms: Terms) -> None:
+    if written is not None:
+        written.update(data)
+    terms.sink.write(job.out.name, span.start, data)
+    terms.progress(len(data))
+
+
+def _check_inputs(job: Job, span: Span, block: Block, terms: Terms) -> None:
+    """A sum is the cheapest detector: NaN and infinity survive it. A finite sum proves that all is finite."""
+    if terms.allow_nonfinite or math.isfinite(block.numbers.sum().item()):
+        return
+    for source, operand, row in zip(job.sources, job.out.operands, block.numbers, strict=True):
+        broken = (~torch.isfinite(row)).nonzero()
+        if len(broken):
+            at = int(broken[0])
+            raise NonFiniteError(
+                f"{_spoken(row[at])} at element {span.start + at}",
+                where=f"{source.place(operand.name)}, tensor {operand.name}, model {source.label}",
+                hint="repair or replace this checkpoint; `--allow-nonfinite` merges it as it is.",
+            )
+
+
+def _check_result(job: Job, span: Span, block: Block, terms: Terms) -> None:
+    if terms.allow_nonfinite or math.isfinite(block.result.sum(dtype=torch.float64).item()):
+        return
+    broken = (~torch.isfinite(block.result)).nonzero()
+    if len(broken):
+        at = int(broken[0])
+        raise NonFiniteError(
+            f"the result is {_spoken(block.result[at])} at element {span.start + at}",
+            where=f"tensor {job.out.name}",
+            hint=f"{job.out.method or 'a copy'} left the range of {job.out.dtype}: use smaller weights or a wider dtype.",
+        )
+
+
+def _check_equal(job: Job, span: Span, block: Block) -> None:
+    first = block.bytes_in[0]
+    for source, operand, data in list(zip(job.sources, job.out.operands, block.bytes_in, strict=True))[1:]:
+        if data != first:
+            raise InputError(
+                f"differs between {job.sources[0].label} and {source.label} and holds no floating-point weights",
+                where=f"{source.place(operand.name)}, tensor {operand.name}",
+                hint="leave it out with `drop:`, or make the models agree on it.",
+            )
+
+
+def _spoken(value: Tensor) -> str:
+    number = float(value)
+    return "NaN" if math.isnan(number) else f"{number}"
+
+
+def statistics(job: Job) -> Mapping[str, Any]:
+    """What the record keeps of a tensor's statistics."""
+    return {name: dict(report) for name, report in job.reports.items()}

@@ -1,0 +1,182 @@
+"""Run a plan: threads take passes from the schedule; every segment is read, checked, computed, rounded and written."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+
+from ligate.core.errors import LigateError
+from ligate.core.method import Card
+from ligate.core.tensors import Sink, Source, itemsize
+
+from . import digest
+from .blocks import BLOCK
+from .job import Job, make_job
+from .journal import Claims, Done, Journal
+from .memory import admitted, thread_count
+from .passes import Terms, apply_segment, copy_segment, observe_sample, observe_segment, statistics
+from .plan import Operand, Plan
+from .schedule import Schedule, Task, group_jobs
+from .workspace import Workspace
+
+
+class TensorResult(NamedTuple):
+    """What is known of a finished tensor; digests are None when hashing was off."""
+
+    digest: str | None
+    operands: Mapping[Operand, str | None]
+    stats: Mapping[str, Any]
+
+
+def run(
+    plan: Plan,
+    sources: Sequence[Source],
+    lookup: Callable[[str], Card],
+    sink: Sink,
+    *,
+    threads: int | None = None,
+    memory: int | None = None,
+    hashing: bool = True,
+    allow_nonfinite: bool = False,
+    journal: Journal | None = None,
+    claims: Claims | None = None,
+    progress: Callable[[int], None] = lambda nbytes: None,
+) -> dict[str, TensorResult]:
+    """Compute every output tensor of the plan into the sink.
+
+    `claims` (of an earlier, interrupted run of the same plan) are believed only where the sink's bytes still hash to
+    them. The result does not depend on `threads`, `memory` or on what was resumed.
+
+    Raises:
+        NonFiniteError: NaN or infinity in an input or a result.
+        InputError, StorageError: reading or writing failed.
+        RecipeError: `memory` is too small for one thread.
+    """
+    cards = {out.method: lookup(out.method) for out in plan.outs if out.method is not None}
+    jobs = [make_job(plan, out, cards.get(out.method or ""), sources) for out in plan.outs]
+    groups = group_jobs(jobs)
+    workers = admitted(jobs, thread_count(threads), memory)
+    terms = Terms(sink, hashing, allow_nonfinite, _counter(progress))
+    with _one_torch_thread_per_worker():
+        if claims and hashing:
+            _believe(jobs, claims, sink, workers)
+        _work(Schedule(groups), terms, journal, workers)
+    return {job.out.name: _result(job) for job in jobs}
+
+
+def _work(schedule: Schedule, terms: Terms, journal: Journal | None, workers: int) -> None:
+    failures: list[BaseException] = []
+
+    def serve() -> None:
+        torch.set_num_threads(1)
+        space = Workspace()
+        try:
+            with torch.inference_mode():
+                while (task := schedule.take()) is not None:
+                    schedule.finish(task, _perform(task, space, terms, journal))
+        except BaseException as error:
+            failures.append(error)
+            schedule.stop()
+
+    crew = [threading.Thread(target=serve, name=f"ligate-{i}", daemon=True) for i in range(workers)]
+    try:
+        for worker in crew:
+            worker.start()
+        for worker in crew:
+            worker.join()
+    except BaseException:  # Ctrl-C reaches the main thread only
+        schedule.stop()
+        for worker in crew:
+            worker.join()
+        raise
+    if failures:
+        raise failures[0]
+
+
+def _perform(task: Task, space: Workspace, terms: Terms, journal: Journal | None) -> Any:
+    job = task.job
+    try:
+        if task.stat is not None:
+            if task.sample is not None:
+                return observe_sample(job, task.stat, task.state, task.sample, space, terms)
+            return observe_segment(job, task.stat, task.state, task.segment, space, terms)
+        perform = copy_segment if job.card is None else apply_segment
+        perform(job, task.segment, space, terms)
+    except LigateError as error:
+        raise (error if job.out.name in error.where else error.inside(tensor=job.out.name)) from None
+    if journal is not None:
+        _enter(journal, job, task.segment)
+    return None
+
+
+def _enter(journal: Journal, job: Job, segment: int) -> None:
+    """A segment is journalled only with its digests: nothing else could prove it later."""
+    out, operands = job.written[segment], job.read[segment]
+    if out is not None and operands is not None:
+        if job.reports and segment == 0:
+            journal.report(job.out.name, statistics(job))
+        journal.segment(job.out.name, segment, Done(out, operands))
+
+
+def _believe(jobs: Sequence[Job], claims: Claims, sink: Sink, workers: int) -> None:
+    """Mark as done what the journal claims and the bytes confirm."""
+
+    def confirm(work: tuple[Job, int]) -> None:
+        job, segment = work
+        claim = claims.segments.get((job.out.name, segment))
+        if claim is None or len(claim.operands) != len(job.sources):
+            return
+        if _digest_written(job, segment, sink) == claim.out:
+            job.read[segment], job.written[segment] = claim.operands, claim.out
+            job.reports.update(claims.stats.get(job.out.name, {}))
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(confirm, [(job, i) for job in jobs for i in range(len(job.segments))]))
+
+
+def _digest_written(job: Job, segment: int, sink: Sink) -> bytes:
+    state, span = digest.hasher(), job.segments[segment]
+    size = itemsize(job.out.dtype)
+    buffer = memoryview(bytearray(min(BLOCK, max(span.stop - span.start, 0)) * size))
+    for start in range(span.start, span.stop, BLOCK):
+        data = buffer[: (min(start + BLOCK, span.stop) - start) * size]
+        sink.read_back(job.out.name, start, data)
+        state.update(data)
+    return digest.of_segment(state)
+
+
+def _result(job: Job) -> TensorResult:
+    if any(written is None for written in job.written):
+        return TensorResult(None, dict.fromkeys(job.out.operands), statistics(job))
+    per_operand = zip(*(digests for digests in job.read if digests is not None), strict=True)
+    operands = {operand: digest.of_tensor(column) for operand, column in zip(job.out.operands, per_operand, strict=True)}
+    return TensorResult(
+        digest.of_tensor(written for written in job.written if written is not None), operands, statistics(job)
+    )
+
+
+def _counter(progress: Callable[[int], None]) -> Callable[[int], None]:
+    """Progress from several threads, one at a time."""
+    lock = threading.Lock()
+
+    def count(nbytes: int) -> None:
+        with lock:
+            progress(nbytes)
+
+    return count
+
+
+@contextmanager
+def _one_torch_thread_per_worker() -> Iterator[None]:
+    """Sums and products change with torch's own threads; the caller's setting is put back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,150 @@
+"""Which pass over which segment comes next: statistics in order, then the rule; tensors that share one wait for it."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import deque
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ligate.core.method import Again, Stat
+
+from .job import Job
+
+
+class Task(NamedTuple):
+    """One pass over one segment of one job. `stat` None applies the rule; `sample` set looks at few elements only."""
+
+    group: Group
+    job: Job
+    position: int  # of the job in its group
+    segment: int
+    stat: Stat | None
+    state: Any
+    sample: int | None
+
+
+@dataclass
+class Group:
+    """Jobs that share their statistics: one tensor, or all tensors of a model-wide measurement."""
+
+    jobs: Sequence[Job]
+    stats: Sequence[Stat]
+    turn: int = 0  # which statistic is being measured
+    open: dict[int, Any] = field(default_factory=dict)  # position of a job not yet finished with it -> start state
+    seen: dict[tuple[int, int], Any] = field(default_factory=dict)  # (position, segment) -> state of this pass
+    pending: int = 0
+
+    def first_tasks(self) -> list[Task]:
+        if all(job.done(i) for job in self.jobs for i in range(len(job.segments))):
+            return []
+        return self._measure(fresh=True) if self.stats else self._apply()
+
+    def finished(self, task: Task, state: Any) -> list[Task]:
+        """Take the outcome of a task; the tasks that may start now. Called under the schedule's lock."""
+        self.pending -= 1
+        if task.stat is not None:
+            self.seen[task.position, task.segment] = state
+        if self.pending or task.stat is None:
+            return []
+        self._close_pass(task.stat)
+        if self.open:
+            return self._measure(fresh=False)
+        self.turn += 1
+        return self._measure(fresh=True) if self.turn < len(self.stats) else self._apply()
+
+    def _measure(self, *, fresh: bool) -> list[Task]:
+        stat = self.stats[self.turn]
+        if fresh:
+            models = len(self.jobs[0].out.tuned)
+            self.open = dict.fromkeys(range(len(self.jobs)), stat.init(models))
+        self.seen = {}
+        tasks: list[Task] = []
+        for position, state in self.open.items():
+            job, sample = self.jobs[position], stat.sample(state)
+            segments: Iterable[int] = range(len(job.segments)) if sample is None else (0,)
+            tasks += [Task(self, job, position, segment, stat, state, sample) for segment in segments]
+        self.pending = len(tasks)
+        return tasks
+
+    def _apply(self) -> list[Task]:
+        tasks = [
+            Task(self, job, position, segment, None, None, None)
+            for position, job in enumerate(self.jobs)
+            for segment in range(len(job.segments))
+            if not job.done(segment)
+        ]
+        self.pending = len(tasks)
+        return tasks
+
+    def _close_pass(self, stat: Stat) -> None:
+        """Merge the states in order of tensors and segments, whatever order they came in."""
+        if stat.scope == "model":
+            states = [self.seen[key] for key in sorted(self.seen)]
+            self._settle(stat, list(self.open), stat.finish(functools.reduce(stat.merge, states)))
+            return
+        for position in list(self.open):
+            states = [self.seen[key] for key in sorted(self.seen) if key[0] == position]
+            self._settle(stat, [position], stat.finish(functools.reduce(stat.merge, states)))
+
+    def _settle(self, stat: Stat, positions: Sequence[int], outcome: Any) -> None:
+        for position in positions:
+            if isinstance(outcome, Again):
+                self.open[position] = outcome.state
+                continue
+            del self.open[position]
+            self.jobs[position].values[stat.name] = outcome
+            if stat.report:
+                self.jobs[position].reports[stat.name] = stat.report(outcome)
+
+
+def group_jobs(jobs: Iterable[Job]) -> list[Group]:
+    """A group per tensor; one for all tensors of the same rule and models where a statistic spans the model."""
+    groups: dict[Hashable, list[Job]] = {}
+    for position, job in enumerate(jobs):
+        spanning = [stat for stat in job.stats if stat.scope == "model"]
+        key: Hashable = position
+        if spanning:
+            labels = tuple(source.label for source in job.sources)
+            key = (job.out.method, labels, tuple(stat.group for stat in spanning))
+        groups.setdefault(key, []).append(job)
+    for members in groups.values():
+        widest = max(job.compute for job in members)  # "F32" < "F64": one statistic, one kind of number
+        for job in members:
+            job.compute = widest
+    return [Group(members, members[0].stats) for members in groups.values()]
+
+
+class Schedule:
+    """A queue of tasks that threads take from; finishing one may add others in front."""
+
+    def __init__(self, groups: Iterable[Group]) -> None:
+        self._ready: deque[Task] = deque()
+        self._running = 0
+        self._stopped = False
+        self._changed = threading.Condition()
+        for group in groups:
+            self._ready.extend(group.first_tasks())
+
+    def take(self) -> Task | None:
+        """The next task; None when all is done or the schedule was stopped."""
+        with self._changed:
+            while not self._ready and self._running and not self._stopped:
+                self._changed.wait()
+            if self._stopped or not self._ready:
+                return None
+            self._running += 1
+            return self._ready.popleft()
+
+    def finish(self, task: Task, state: Any) -> None:
+        with self._changed:
+            self._running -= 1
+            self._ready.extendleft(reversed(task.group.finished(task, state)))
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()

@@ -1,0 +1,52 @@
+"""One thread's reused buffers: stored bytes of each operand, the numbers a rule sees, the bytes of the result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ligate.core.tensors import itemsize, torch_dtype
+
+
+class Block(NamedTuple):
+    """Typed views of the buffers for blocks of one size."""
+
+    stored: Sequence[Tensor]  # [n] per operand, in its stored dtype
+    bytes_in: Sequence[memoryview]  # the same memory
+    numbers: Tensor  # [operands, n] in the compute dtype
+    result: Tensor  # [n] in the output's dtype
+    bytes_out: memoryview
+
+
+class Workspace:
+    """Grows to the largest block asked for and is then reused; belongs to one thread."""
+
+    def __init__(self) -> None:
+        self._stored: list[Tensor] = []
+        self._numbers = torch.empty(0, dtype=torch.uint8)
+        self._result = torch.empty(0, dtype=torch.uint8)
+
+    def block(self, dtypes: Sequence[str], compute: str, out: str, n: int) -> Block:
+        while len(self._stored) < len(dtypes):
+            self._stored.append(torch.empty(0, dtype=torch.uint8))
+        for i, dtype in enumerate(dtypes):
+            self._stored[i] = _at_least(self._stored[i], n * itemsize(dtype))
+        self._numbers = _at_least(self._numbers, len(dtypes) * n * itemsize(compute))
+        self._result = _at_least(self._result, n * itemsize(out))
+        raw = [self._stored[i][: n * itemsize(dtype)] for i, dtype in enumerate(dtypes)]
+        numbers = self._numbers[: len(dtypes) * n * itemsize(compute)].view(torch_dtype(compute))
+        result = self._result[: n * itemsize(out)]
+        return Block(
+            stored=[buffer.view(torch_dtype(dtype)) for buffer, dtype in zip(raw, dtypes, strict=True)],
+            bytes_in=[memoryview(buffer.numpy()) for buffer in raw],
+            numbers=numbers.view(len(dtypes), n),
+            result=result.view(torch_dtype(out)),
+            bytes_out=memoryview(result.numpy()),
+        )
+
+
+def _at_least(buffer: Tensor, nbytes: int) -> Tensor:
+    return buffer if buffer.numel() >= nbytes else torch.empty(nbytes, dtype=torch.uint8)
