@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ligate.core.method import Card, Stat
-from ligate.core.tensors import Source, torch_dtype
+from ligate.core.tensors import Source
 
 from .blocks import Cut, Span, cut
 from .plan import Out, Plan
@@ -44,6 +44,7 @@ class Job:
 
 
 def make_job(plan: Plan, out: Out, card: Card | None, sources: Sequence[Source]) -> Job:
+    card = card if 0 not in out.shape else None  # nothing to compute: no rule has to think of it
     pieces = cut(out.shape, card.reach if card else "block")
     segments = pieces.segments()
     blank: list[Any] = [None] * len(segments)
@@ -57,7 +58,3 @@ def compute_dtype(out: Out, sources: Sequence[Source]) -> str:
     """float32 where everything stored is 16-bit or less; float64 otherwise, so that fp32 results are exact too."""
     natives = {source.headers()[operand.name].native for source, operand in zip(sources, out.operands, strict=True)}
     return "F32" if natives <= _NARROW and out.dtype in _NARROW else "F64"
-
-
-def compute_torch_dtype(job: Job) -> Any:
-    return torch_dtype(job.compute)

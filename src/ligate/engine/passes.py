@@ -122,10 +122,9 @@ def _blocks(
         for source, name, target in zip(job.sources, names, block.bytes_in, strict=True):
             source.read_into(name, span.start, target)
         nbytes = sum(map(len, block.bytes_in))
-        if span.stop > announced and nbytes > _SLOW * (time.perf_counter() - began):
-            announced = span.stop
-        elif span.stop >= announced:
-            announced = _announce(job, names, span.stop)
+        slow = nbytes < _SLOW * (time.perf_counter() - began)
+        if slow and span.stop + _AHEAD // 2 > announced:
+            announced = _announce(job, names, max(announced, span.stop))
         for state, data in zip(hashers or (), block.bytes_in, strict=False):
             state.update(data)
         if cast:
