@@ -1,0 +1,46 @@
+"""All verbs under one name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ligate.core.version import __version__
+
+from .diff import diff
+from .inspect import inspect
+#Mfrom .methods import methods
+from .show import say
+
+app = typer.Typer(
+    name="ligate",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        say(f"ligate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; also behind a verb.")] = False,
+) -> None:
+    """Many trained models in, one model out: merge checkpoints fast, in little memory, with proof.
+
+    Exit codes: 0 ok, 2 recipe or usage, 3 input file, 4 NaN or infinity, 5 disk or permission, 6 verification.
+    """
+
+
+for verb in (inspect, diff):
+    app.command()(verb)

@@ -1,0 +1,54 @@
+"""`ligate diff A B`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ligate.verbs import diff as verb
+from ligate.verbs.plot import write_plot
+
+from .show import note, plain, say, say_json, shape, table
+
+_SHOWN = 40
+
+
+def diff(
+    a: Annotated[str, typer.Argument(help="The checkpoint that distances are measured from.")],
+    b: Annotated[str, typer.Argument(help="The other one.")],
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw distance by layer: .html or .svg.")] = None,
+    all_tensors: Annotated[bool, typer.Option("--all", help=f"List all tensors, not only {_SHOWN}.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure how far two checkpoints are apart, tensor by tensor."""
+    found = verb.diff(a, b)
+    if plot is not None:
+        write_plot(found, plot)
+        note(f"plot: {plot}")
+    if json:
+        say_json({**plain(found), "same": found.same})
+    else:
+        say(_report(found, len(found.tensors) if all_tensors else _SHOWN))
+
+
+def _report(found: verb.Difference, shown: int) -> str:
+    rows = [_row(distance) for distance in found.tensors[:shown]]
+    hidden = len(found.tensors) - len(rows)
+    lines = [table(("tensor", "shape", "relative L2", "largest", "cosine", "equal"), [*rows, _row(found.total)], "  rrrr")]
+    if hidden:
+        lines.append(f"({hidden} nearer tensors are not shown: --all)")
+    lines += [f"only in {found.a}: {name}" for name in found.only_a]
+    lines += [f"only in {found.b}: {name}" for name in found.only_b]
+    lines += [f"shapes differ: {n} is {shape(x)} in {found.a}, {shape(y)} in {found.b}" for n, x, y in found.reshaped]
+    lines += [f"dtypes differ: {n} is {x} in {found.a}, {y} in {found.b}" for n, x, y in found.retyped]
+    if found.same:
+        lines.append(f"{found.a} and {found.b} hold the same numbers.")
+    return "\n".join(lines)
+
+
+def _row(d: verb.Distance) -> tuple[str, ...]:
+    relative = "from zero" if d.relative is None else f"{d.relative:.4g}"
+    cosine = "-" if d.cosine is None else f"{d.cosine:.6f}"
+    return (d.name, shape(d.shape), relative, f"{d.largest:.4g}", cosine, f"{d.equal:.2%}")

@@ -1,0 +1,50 @@
+"""Where the command line begins: torch is made lazy, the verb runs, whatever fails is told in one message."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from .failure import failure
+from .lazy import make_lazy
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns its exit code. `--debug` lets an error through with its traceback."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    arguments = [word for word in given if word != "--debug"]
+    try:
+        return _run(arguments)
+    except BrokenPipeError:  # `ligate inspect MODEL | head` is no failure
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (Exception, KeyboardInterrupt) as error:
+        told = failure(error)
+        if "--debug" in given and not isinstance(error, KeyboardInterrupt):
+            raise
+        sys.stderr.write(f"ligate: {told.text}\n")
+        if "--json" in given:
+            sys.stdout.write(json.dumps(told.as_data()) + "\n")
+        return told.exit_code
+
+
+def _run(arguments: list[str]) -> int:
+    make_lazy("torch")
+    # Not through typer's own runner: it swallows an interrupt before it can say how to go on.
+    import typer
+
+    from .app import app
+
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("ligate", arguments or ["--help"]) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

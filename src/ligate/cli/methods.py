@@ -1,0 +1,61 @@
+"""`ligate methods [ID]`"""
+
+from __future__ import annotations
+
+import inspect as reflect
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ligate.verbs import methods as verb
+
+from .show import say, say_json, table
+
+if TYPE_CHECKING:
+    from ligate.core.method import Card
+    from ligate.core.params import Param
+
+
+def methods(
+    method: Annotated[str | None, typer.Argument(metavar="[ID]", help="Show the card of this one: `ties`.")] = None,
+    plugin: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE.py", help="Also know the methods of this file.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the merge methods, or show one: equation, source, parameters and their limits."""
+    cards = verb.cards(plugin or ())
+    if method is not None:
+        card = verb.card(method, plugin or ())
+        say_json(verb.as_data(card)) if json else say(_full(card))
+    elif json:
+        say_json([verb.as_data(card) for card in cards])
+    else:
+        rows = [(card.id, card.title, _needs(card), ", ".join(card.params)) for card in cards]
+        say(table(("method", "title", "needs", "parameters"), rows))
+        say("\n`ligate methods ID` shows the equation, the source and the limits of one.")
+
+
+def _full(card: Card) -> str:
+    rows = [
+        (p.name, verb.kind(p), _default(p), verb.limits(p), "one per model" if p.per_model else "")
+        for p in card.params.values()
+    ]
+    parameters = table(("parameter", "type", "default", "limits", ""), rows) if rows else "no parameters"
+    facts = f"{_needs(card)}; {'the order of the models is irrelevant' if card.symmetric else 'order matters'}"
+    doc = reflect.getdoc(card.function) or ""
+    return f"{card.id}: {card.title}\nsource: {card.source}\nneeds: {facts}\n\n{doc}\n\n{parameters}"
+
+
+def _needs(card: Card) -> str:
+    low, high = card.models
+    models = f"{low} model{'s' if low != 1 else ''}" if low == high else f"{low} or more models"
+    if high is not None and high != low:
+        models = f"{low} to {high} models"
+    base = {"required": "a base and ", "optional": "perhaps a base, ", "unused": ""}[card.base]
+    return base + models
+
+
+def _default(param: Param) -> str:
+    return "(must be given)" if param.required else str(param.default).lower()

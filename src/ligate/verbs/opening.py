@@ -1,0 +1,67 @@
+"""What a user may hand over as a model: a path, a Hub id, a state dict, a torch module."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ligate.core.errors import InputError
+from ligate.core.tensors import Source
+from ligate.io import open_source
+from ligate.io.memory import MemorySource
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Model: TypeAlias = "str | PathLike[str] | Mapping[str, Any] | nn.Module"
+
+
+@contextmanager
+def opened(model: Model, *, unnamed: str = "model") -> Iterator[Source]:
+    """The model as a source, closed at the end. One that has no path is called `unnamed`."""
+    source = open_model(model, unnamed=unnamed)
+    try:
+        yield source
+    finally:
+        source.close()
+
+
+def open_model(model: Model, *, unnamed: str = "model") -> Source:
+    """A source over whatever was handed in; nothing is copied or changed."""
+    if isinstance(model, (str, PathLike)):
+        return open_source(str(model), label=label_of(str(model)))
+    return MemorySource(unnamed, state_of(model))
+
+
+def state_of(model: Mapping[str, Any] | nn.Module) -> Mapping[str, Any]:
+    """The state dict of a module, or the mapping itself."""
+    if isinstance(model, Mapping):
+        return model
+    if hasattr(model, "state_dict"):
+        return model.state_dict()
+    raise InputError(
+        f"a {type(model).__name__} is no model", hint="hand in a path, a state dict or a torch.nn.Module."
+    )
+
+
+def label_of(path: str) -> str:
+    """How messages and records call a model: the last part of its path, without what YAML or a table would trip over."""
+    parts = [part for part in PurePath(path.partition("@")[0].rstrip("/")).parts if part not in ("/", ".", "..")]
+    name = PurePath(parts[-1]).stem if parts and parts[-1].endswith((".safetensors", ".bin", ".pt", ".pth")) else ""
+    return re.sub(r"[^\w.-]+", "-", name or (parts[-1] if parts else "model")).strip("-.") or "model"
+
+
+def labels_of(paths: Sequence[str]) -> tuple[str, ...]:
+    """A label for each path, all different: `a`, `b`, `a-2`."""
+    labels: list[str] = []
+    for path in paths:
+        wanted = label_of(path)
+        label, number = wanted, 2
+        while label in labels:
+            label, number = f"{wanted}-{number}", number + 1
+        labels.append(label)
+    return tuple(labels)
