@@ -106,9 +106,7 @@ def _param(name: str, annotation: Any, default: Any) -> Param:
         annotation, *notes = get_args(annotation)
         limit = next((note for note in notes if isinstance(note, Range)), None)
         per_model = any(isinstance(note, PerModel) or note is PerModel for note in notes)
-    if per_model and get_origin(annotation) in (tuple, Sequence):
-        annotation = get_args(annotation)[0]
-    annotation, optional = _without_none(annotation)
+    annotation, optional = _scalar(annotation)
     if get_origin(annotation) is Literal:
         return Param(name, str, default, get_args(annotation), None, per_model, optional)
     if annotation not in (float, int, bool):
@@ -116,8 +114,10 @@ def _param(name: str, annotation: Any, default: Any) -> Param:
     return Param(name, annotation, default, (), limit, per_model, optional)
 
 
-def _without_none(annotation: Any) -> tuple[Any, bool]:
-    if get_origin(annotation) in (Union, types.UnionType):
-        rest = [part for part in get_args(annotation) if part is not type(None)]
-        return rest[0], True
-    return annotation, False
+def _scalar(annotation: Any) -> tuple[Any, bool]:
+    """`float | Sequence[float] | None` -> (float, True): what one model's value is, and whether None is allowed."""
+    if get_origin(annotation) not in (Union, types.UnionType):
+        return annotation, False
+    parts = get_args(annotation)
+    scalars = [part for part in parts if part is not type(None) and get_origin(part) not in (Sequence, tuple)]
+    return scalars[0], type(None) in parts

@@ -10,7 +10,6 @@ from pathlib import Path
 from ligate.core.errors import RecipeError
 from ligate.core.tensors import itemsize
 
-from .blocks import Span
 from .job import Job
 
 DEFAULT = 1_000_000_000
@@ -52,15 +51,11 @@ def admitted(jobs: Sequence[Job], threads: int, memory: int | None) -> int:
 def workspace_bytes(job: Job) -> int:
     """Buffers and temporaries of one thread for this tensor."""
     n = min(job.cut.block, max(job.cut.numel, 1))
-    stored = sum(itemsize(source.headers()[o.name].dtype) for source, o in zip(job.sources, job.out.operands, strict=True))
+    stored = sum(
+        itemsize(source.headers()[o.name].dtype) for source, o in zip(job.sources, job.out.operands, strict=True)
+    )
     numbers = len(job.sources) * itemsize(job.compute)
     return n * (stored + numbers * (1 + _TEMPORARIES) + itemsize(job.out.dtype))
-
-
-def read_bytes(job: Job, span: Span) -> int:
-    """Bytes of all operands in a span."""
-    each = (itemsize(source.headers()[o.name].dtype) for source, o in zip(job.sources, job.out.operands, strict=True))
-    return sum(each) * (span.stop - span.start)
 
 
 def resident_bytes() -> int:

@@ -178,7 +178,8 @@ def _check_inputs(job: Job, span: Span, block: Block, terms: Terms) -> None:
 
 
 def _check_result(job: Job, span: Span, block: Block, terms: Terms) -> None:
-    if terms.allow_nonfinite or math.isfinite(block.result.sum(dtype=torch.float64).item()):
+    wide = torch.float32 if block.result.dtype == torch.float16 else None  # float16 sums overflow early
+    if terms.allow_nonfinite or math.isfinite(block.result.sum(dtype=wide).item()):
         return
     broken = (~torch.isfinite(block.result)).nonzero()
     if len(broken):

@@ -154,7 +154,9 @@ def _result(job: Job) -> TensorResult:
     if any(written is None for written in job.written):
         return TensorResult(None, dict.fromkeys(job.out.operands), statistics(job))
     per_operand = zip(*(digests for digests in job.read if digests is not None), strict=True)
-    operands = {operand: digest.of_tensor(column) for operand, column in zip(job.out.operands, per_operand, strict=True)}
+    operands = {
+        operand: digest.of_tensor(column) for operand, column in zip(job.out.operands, per_operand, strict=True)
+    }
     return TensorResult(
         digest.of_tensor(written for written in job.written if written is not None), operands, statistics(job)
     )

@@ -79,9 +79,9 @@ def _mean_stat(scope, calls=None):
 
 def _card(function, *stats, reach="block"):
     names = [stat.name for stat in stats]
-    return method(
-        title="t", source="s", base="optional", reach=reach, stats=lambda params: stats, stat_names=names
-    )(function).card
+    return method(title="t", source="s", base="optional", reach=reach, stats=lambda params: stats, stat_names=names)(
+        function
+    ).card
 
 
 def _plan(shapes, models=2, *, dtype="BF16", name="m", base=True, params=None, seed=0):
