@@ -1,0 +1,164 @@
+"""What was measured, as text for the terminal and as the page docs/performance.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+DATA_PATH = "ligate --no-hash --no-fsync"
+
+
+class Bar(NamedTuple):
+    """A promise with a number: `value` is what this run found for it."""
+
+    promise: str
+    limit: float
+    value: float
+    at_least: bool = False
+    unit: str = ""
+
+    @property
+    def holds(self) -> bool:
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+
+def summary(part: str, found: Mapping[str, Any]) -> str:
+    """One part: every contender's time, what of it is work, its peak memory and how it compares with the copy."""
+    rows = {row["name"]: row for row in found["rows"]}
+    copy = rows.get("plain copy")
+    cells = [
+        (
+            name,
+            f"{row['seconds']:.2f} s" + ("" if row["startup"] else " (all)"),
+            f"{row['wall']:.2f} s",
+            _gigabytes(row["peak_bytes"]),
+            f"{row['seconds'] / copy['seconds']:.2f} x" if copy else "",
+        )
+        for name, row in rows.items()
+    ]
+    return f"\n{part}\n" + _aligned(("", "work", "wall", "peak memory", "of a copy"), cells)
+
+
+def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """First column to the left, the numbers to the right."""
+    table = (head, *rows)
+    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
+    lines = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)] for row in table]
+    return "\n".join("  ".join([row[0].ljust(widths[0]), *line[1:]]) for row, line in zip(table, lines, strict=True))
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.2f} GB"
+
+
+def bars(parts: Mapping[str, Any]) -> Iterator[Bar]:
+    """The promises that this run can judge."""
+    work = {part: {row["name"]: row["seconds"] for row in found["rows"]} for part, found in parts.items()}
+    yield from _rule_bars(work)
+    if "cold" in work:
+        cold = work["cold"]
+        yield Bar("cold inputs: linear against a copy, neither waits for the disk", 1.3, _ratio(cold, ""), unit=" x")
+        yield Bar("cold inputs: linear against a copy, both with fsync", 1.3, _ratio(cold, "fsync"), unit=" x")
+    for part, found in parts.items():
+        if part.startswith("memory: "):
+            peak = max(row["peak_bytes"] for row in found["rows"] if row["name"] == "ligate")
+            yield Bar(f"peak {part}", 1.0, peak / 1e9, unit=" GB")
+    if "tiny" in work:
+        yield Bar("20,000 tensors of 256 numbers x 3 models", 10.0, work["tiny"]["ligate"], unit=" s")
+    for command, limit in (("ligate --help", 0.5), ("ligate check", 2.0)):
+        if command in work.get("start", {}):
+            yield Bar(f"`{command}`", limit, work["start"][command], unit=" s")
+
+
+def _rule_bars(work: Mapping[str, Mapping[str, float]]) -> Iterator[Bar]:
+    for rule, limit in (("linear", 2.0), ("ties", 8.0)):
+        if rule in work:
+            ratio = work[rule][DATA_PATH] / work[rule]["plain copy"]
+            yield Bar(f"{rule}: data path (`--no-hash --no-fsync`) against a plain copy", limit, ratio, unit=" x")
+    for rule, limit in (("linear", 3.0), ("ties", 12.0)):
+        if "mergekit" in work.get(rule, {}):
+            ratio = work[rule]["mergekit"] / work[rule]["ligate"]
+            yield Bar(f"{rule}: how many times faster than mergekit, everything on", limit, ratio, True, " x")
+
+
+def _ratio(cold: Mapping[str, float], fsync: str) -> float:
+    if fsync:
+        return cold["ligate"] / cold["plain copy with fsync"]
+    return cold["ligate --no-fsync"] / cold["plain copy"]
+
+
+def performance_page(results: Mapping[str, Any]) -> str:
+    """The page that `make bench` writes."""
+    parts: Mapping[str, Any] = results["parts"]
+    rules = [part for part in parts if any(row["name"] == DATA_PATH for row in parts[part]["rows"])]
+    sections = [
+        "# Performance",
+        "",
+        f"Written by `make bench`. Checkpoints of {results['size']:g} billion bf16 parameters; every number is a",
+        "median of runs that alternate between the contenders, with the inputs in memory unless said otherwise. The",
+        "time of a process is its wall time less that of `python -c 'import torch'` in the same run. Ratios carry over",
+        "to other machines better than seconds do.",
+        "",
+        "## Promises",
+        "",
+        "| promise | bar | measured | holds |",
+        "|---|---|---|---|",
+        *map(_bar_line, bars(parts)),
+        "",
+        "## Rules",
+        "",
+        "Against a plain copy: read every input once and write one output with `preadv` and `pwrite`, two threads.",
+        "",
+        "| rule | bytes read | plain copy | data path | everything on | mergekit | mergekit / Ligate |",
+        "|---|---|---|---|---|---|---|",
+        *(_rule_line(part, parts[part]) for part in rules),
+        "",
+        "Data path: `--no-hash --no-fsync`. Everything on: digests of inputs and output, checks for NaN and infinity,",
+        "fsync. Both as multiples of the plain copy.",
+        "",
+        "## What the promises cost",
+        "",
+        "Seconds that each adds when the other is off.",
+        "",
+        "| rule | hashing | fsync | peak memory | mergekit's |",
+        "|---|---|---|---|---|",
+        *(_cost_line(part, parts[part]) for part in rules),
+        "",
+        *_context(results),
+    ]
+    return "\n".join(sections)
+
+
+def _bar_line(bar: Bar) -> str:
+    sign = "at least" if bar.at_least else "at most"
+    held = "yes" if bar.holds else "**no**"
+    return f"| {bar.promise} | {sign} {bar.limit:g}{bar.unit} | {bar.value:.2f}{bar.unit} | {held} |"
+
+
+def _rule_line(part: str, found: Mapping[str, Any]) -> str:
+    work = {row["name"]: row["seconds"] for row in found["rows"]}
+    copy, ours, theirs = work["plain copy"], work["ligate"], work.get("mergekit")
+    other = f"{theirs:.2f} s | {theirs / ours:.1f} x" if theirs else "- | -"
+    read = _gigabytes(found["read_bytes"])
+    return f"| {part} | {read} | {copy:.2f} s | {work[DATA_PATH] / copy:.2f} x | {ours / copy:.2f} x | {other} |"
+
+
+def _cost_line(part: str, found: Mapping[str, Any]) -> str:
+    rows = {row["name"]: row for row in found["rows"]}
+    bare = rows[DATA_PATH]["seconds"]
+    hashing = rows["ligate --no-fsync"]["seconds"] - bare
+    fsync = rows["ligate --no-hash"]["seconds"] - bare
+    theirs = _gigabytes(rows["mergekit"]["peak_bytes"]) if "mergekit" in rows else "-"
+    return f"| {part} | {hashing:+.2f} s | {fsync:+.2f} s | {_gigabytes(rows['ligate']['peak_bytes'])} | {theirs} |"
+
+
+def _context(results: Mapping[str, Any]) -> list[str]:
+    machine = results["machine"]
+    versions = ", ".join(f"{name} {machine[name]}" for name in ("python", "torch", "numpy", "blake3"))
+    return [
+        "## Where",
+        "",
+        f"{machine['processor']}, {machine['cores']} cores, {_gigabytes(machine['memory_bytes'])} of memory;",
+        f"{versions}.",
+        "",
+    ]
