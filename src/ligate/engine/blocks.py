@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 BLOCK = 1 << 17  # elements; below, handing work over dominates, above 2^18 the caches miss
 SEGMENT = 1 << 25  # elements: 64 MiB of 16-bit numbers
-GLIMPSE = 1 << 12  # elements read together when a tensor is only sampled
+GLIMPSE = 1 << 10  # elements read together when a tensor is only sampled
 
 
 class Span(NamedTuple):

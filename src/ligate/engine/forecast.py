@@ -8,8 +8,8 @@ from typing import NamedTuple
 from ligate.core.method import Card
 from ligate.core.tensors import Source, itemsize
 
+from .job import make_job
 from .memory import admitted, resident_bytes, thread_count, workspace_bytes
-from .job import Job, make_job
 from .plan import Plan
 
 
@@ -44,14 +44,9 @@ def forecast(
     workers = admitted(jobs, thread_count(threads), memory)
     return Forecast(
         tensors=len(jobs),
-        read=sum(_operand_bytes(job) * (1 + len(job.stats)) for job in jobs),
+        read=sum(job.cut.numel * sum(map(itemsize, job.stored)) * (1 + len(job.stats)) for job in jobs),
         written=sum(job.cut.numel * itemsize(job.out.dtype) for job in jobs),
         passes=max((1 + len(job.stats) for job in jobs), default=0),
         threads=workers,
         peak_memory=resident_bytes() + workers * max(map(workspace_bytes, jobs), default=0),
     )
-
-
-def _operand_bytes(job: Job) -> int:
-    pairs = zip(job.sources, job.out.operands, strict=True)
-    return job.cut.numel * sum(itemsize(source.headers()[operand.name].dtype) for source, operand in pairs)

@@ -28,12 +28,19 @@ class Job:
     seed: int
     values: dict[str, Any] = field(default_factory=dict)  # finished statistics, by name
     reports: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    checked: list[bool] = field(default_factory=list)  # per segment: all operands are known to be finite
     read: list[tuple[bytes, ...] | None] = field(default_factory=list)  # per segment: digests of the operands
     written: list[bytes | None] = field(default_factory=list)  # per segment: digest of the result
 
     @property
     def stats(self) -> Sequence[Stat]:
         return tuple(self.card.stats(self.out.params)) if self.card else ()
+
+    @property
+    def stored(self) -> Sequence[str]:
+        """The dtype in which each operand is stored."""
+        pairs = zip(self.sources, self.out.operands, strict=True)
+        return [source.headers()[operand.name].dtype for source, operand in pairs]
 
     @property
     def has_base(self) -> bool:
@@ -47,10 +54,18 @@ def make_job(plan: Plan, out: Out, card: Card | None, sources: Sequence[Source])
     card = card if 0 not in out.shape else None  # nothing to compute: no rule has to think of it
     pieces = cut(out.shape, card.reach if card else "block")
     segments = pieces.segments()
-    blank: list[Any] = [None] * len(segments)
     operands = [sources[operand.source] for operand in out.operands]
     return Job(
-        out, card, operands, pieces, segments, compute_dtype(out, operands), plan.seed, read=[*blank], written=[*blank]
+        out,
+        card,
+        operands,
+        pieces,
+        segments,
+        compute_dtype(out, operands),
+        plan.seed,
+        checked=[False] * len(segments),
+        read=[None] * len(segments),
+        written=[None] * len(segments),
     )
 
 

@@ -38,7 +38,7 @@ class Terms:
 def observe_segment(job: Job, stat: Stat, state: Any, segment: int, space: Workspace, terms: Terms) -> Any:
     """One statistic over one segment."""
     hashers = _hashers(job, segment, terms)
-    for span, block in _blocks(job, job.cut.blocks(job.segments[segment]), space, hashers, terms):
+    for span, block in _checked_blocks(job, segment, space, hashers, terms):
         state = _observe(job, stat, state, span, block)
     _note_inputs(job, segment, hashers)
     return state
@@ -56,7 +56,7 @@ def apply_segment(job: Job, segment: int, space: Workspace, terms: Terms) -> Non
     hashers = _hashers(job, segment, terms)
     written = digest.hasher() if terms.hashing else None
     rule, known = _rule(job), {**job.values, **job.out.params}
-    for span, block in _blocks(job, job.cut.blocks(job.segments[segment]), space, hashers, terms):
+    for span, block in _checked_blocks(job, segment, space, hashers, terms):
         base, tuned = _split(job, block.numbers)
         block.result.copy_(rule(base, tuned, site=_site(job, span), **known))
         _check_result(job, span, block, terms)
@@ -107,12 +107,24 @@ def _site(job: Job, span: Span) -> Site:
     return Site(job.out.name, job.out.shape, span.start, noise)
 
 
+def _checked_blocks(
+    job: Job, segment: int, space: Workspace, hashers: list[Any] | None, terms: Terms
+) -> Iterator[tuple[Span, Block]]:
+    """The numbers of a segment's blocks; that they are finite is checked the first time they are read."""
+    first = not job.checked[segment] and not terms.allow_nonfinite
+    for span, block in _blocks(job, job.cut.blocks(job.segments[segment]), space, hashers, terms):
+        if first:
+            _check_inputs(job, span, block)
+        yield span, block
+    job.checked[segment] = True
+
+
 def _blocks(
     job: Job, spans: Iterator[Span], space: Workspace, hashers: list[Any] | None, terms: Terms, *, cast: bool = True
 ) -> Iterator[tuple[Span, Block]]:
     """Read, hash, check and cast block after block into the same buffers."""
     names = [operand.name for operand in job.out.operands]
-    dtypes = [source.headers()[name].dtype for source, name in zip(job.sources, names, strict=True)]
+    dtypes = job.stored
     size, block, announced = -1, None, 0
     for span in spans:
         if block is None or span.stop - span.start != size:
@@ -130,7 +142,6 @@ def _blocks(
         if cast:
             for row, stored in zip(block.numbers, block.stored, strict=True):
                 row.copy_(stored)
-            _check_inputs(job, span, block, terms)
         terms.progress(nbytes)
         yield span, block
 
@@ -162,9 +173,9 @@ def _emit(job: Job, span: Span, data: memoryview, written: Any, terms: Terms) ->
     terms.progress(len(data))
 
 
-def _check_inputs(job: Job, span: Span, block: Block, terms: Terms) -> None:
+def _check_inputs(job: Job, span: Span, block: Block) -> None:
     """A sum is the cheapest detector: NaN and infinity survive it. A finite sum proves that all is finite."""
-    if terms.allow_nonfinite or math.isfinite(block.numbers.sum().item()):
+    if math.isfinite(block.numbers.sum().item()):
         return
     for source, operand, row in zip(job.sources, job.out.operands, block.numbers, strict=True):
         broken = (~torch.isfinite(row)).nonzero()
@@ -187,7 +198,7 @@ def _check_result(job: Job, span: Span, block: Block, terms: Terms) -> None:
         raise NonFiniteError(
             f"the result is {_spoken(block.result[at])} at element {span.start + at}",
             where=f"tensor {job.out.name}",
-            hint=f"{job.out.method or 'a copy'} left the range of {job.out.dtype}: use smaller weights or a wider dtype.",
+            hint=f"{job.out.method or 'a copy'} left the range of {job.out.dtype}: smaller weights or a wider dtype.",
         )
 
 

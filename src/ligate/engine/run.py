@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -174,7 +174,7 @@ def _counter(progress: Callable[[int], None]) -> Callable[[int], None]:
 
 
 @contextmanager
-def _one_torch_thread_per_worker() -> Iterator[None]:
+def _one_torch_thread_per_worker() -> Generator[None]:
     """Sums and products change with torch's own threads; the caller's setting is put back."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -64,6 +64,8 @@ class Group:
         tasks: list[Task] = []
         for position, state in self.open.items():
             job, sample = self.jobs[position], stat.sample(state)
+            if sample is not None and sample >= job.cut.numel:
+                sample = None  # all of it: an ordinary pass sees every element exactly once
             segments: Iterable[int] = range(len(job.segments)) if sample is None else (0,)
             tasks += [Task(self, job, position, segment, stat, state, sample) for segment in segments]
         self.pending = len(tasks)

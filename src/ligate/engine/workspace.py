@@ -41,10 +41,10 @@ class Workspace:
         result = self._result[: n * itemsize(out)]
         return Block(
             stored=[buffer.view(torch_dtype(dtype)) for buffer, dtype in zip(raw, dtypes, strict=True)],
-            bytes_in=[memoryview(buffer.numpy()) for buffer in raw],
+            bytes_in=[buffer.numpy().data for buffer in raw],
             numbers=numbers.view(len(dtypes), n),
             result=result.view(torch_dtype(out)),
-            bytes_out=memoryview(result.numpy()),
+            bytes_out=result.numpy().data,
         )
 
 
