@@ -98,6 +98,8 @@ class Step:
     name: str | None = None  # under which a later step uses the result as a source
     settings: tuple[Setting, ...] = ()
     slices: tuple[Slice, ...] = ()
+    dtype: str | None = None  # of an intermediate result; None: float32, so that only the output rounds
+    stack: str | None = None  # `model.layers`: the layers that slices cut, where a model has several stacks
     place: Place = Place()
 
 

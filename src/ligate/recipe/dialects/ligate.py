@@ -1,0 +1,318 @@
+"""Our own dialect: sources, one step (`merge`) or several (`steps`), output."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from ligate.core.errors import raise_all
+from ligate.core.suggest import nearest
+from ligate.core.tensors import spoken_dtype
+from ligate.recipe.nodes import Item, Reading
+from ligate.recipe.schema import (
+    AdapterSpec,
+    Gradient,
+    Output,
+    Place,
+    Recipe,
+    Setting,
+    Slice,
+    SliceModel,
+    SourceSpec,
+    Step,
+    Value,
+)
+
+TOP = ("sources", "merge", "steps", "output", "seed")
+SOURCE = ("path", "revision", "adapter", "strip_prefix", "alias")
+ADAPTER = ("path", "revision", "scale")
+STEP = ("name", "method", "base", "models", "parameters", "slices", "stack", "dtype")
+SLICE = ("layers", "method", "base", "parameters")
+OUTPUT = ("dtype", "shard_size", "donor", "tokenizer", "drop")
+FILTER = ("match", "value")
+
+_HOMES = {
+    **dict.fromkeys(("sources", "merge", "steps", "output", "seed"), "at the top of the recipe"),
+    **dict.fromkeys(("shard_size", "donor", "tokenizer", "drop", "dtype"), "under `output:`"),
+    **dict.fromkeys(("method", "base", "models", "parameters", "slices"), "under `merge:` or in a step"),
+    **dict.fromkeys(("revision", "adapter", "strip_prefix", "alias", "path"), "in a source"),
+}
+_HUB_ID = re.compile(r"([\w-][\w.-]*(?:/[\w.-]+)?)@([\w./-]+)")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([kmgt]?i?b?)", re.IGNORECASE)
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+def read(documents: Sequence[Item]) -> Recipe:
+    """The recipe in the only document; all of its errors are raised together."""
+    reading = Reading()
+    if len(documents) > 1:
+        reading.problem("a second document (`---`)", documents[1].place, "several merges are a list under `steps:`")
+    top = reading.fields(documents[0], "a recipe", TOP, _HOMES)
+    sources = {
+        label: _source(reading, label, item)
+        for label, item in reading.fields(_needed(reading, top, "sources", documents[0]), "`sources`").items()
+    }
+    steps = _steps(reading, top, documents[0])
+    output = _output(reading, top.get("output"))
+    _check_names(reading, sources, steps, output)
+    raise_all(reading.problems)
+    return Recipe(sources, steps, output, seed=reading.whole(top.get("seed"), "`seed`", 0))
+
+
+def _needed(reading: Reading, fields: Mapping[str, Item], key: str, around: Item) -> Item | None:
+    if key not in fields or fields[key].value is None:
+        place = fields[key].place if key in fields else around.place
+        reading.problem(f"`{key}:` is missing", place)
+    return fields.get(key)
+
+
+def _source(reading: Reading, label: str, item: Item) -> SourceSpec:
+    if isinstance(item.value, str):
+        path, revision = split_revision(item.text)
+        return SourceSpec(label, path, revision, place=item.place)
+    fields = reading.fields(item, f"source `{label}`", SOURCE, _HOMES)
+    path, revision = _location(reading, fields, f"source `{label}`", item)
+    alias = {
+        name: reading.text(target, f"alias `{name}`") or ""
+        for name, target in reading.fields(fields.get("alias"), "`alias`").items()
+    }
+    prefix = reading.text(fields.get("strip_prefix"), "`strip_prefix`") or ""
+    return SourceSpec(label, path, revision, _adapters(reading, fields.get("adapter")), prefix, alias, item.place)
+
+
+def _location(reading: Reading, fields: Mapping[str, Item], what: str, around: Item) -> tuple[str, str | None]:
+    written = reading.text(fields.get("path"), "`path`")
+    if not written:
+        reading.problem(f"{what} needs a `path:`", around.place, "a folder, a file, or org/name on the Hub")
+    path, revision = split_revision(written or "")
+    return path, reading.text(fields.get("revision"), "`revision`") or revision
+
+
+def _adapters(reading: Reading, item: Item | None) -> tuple[AdapterSpec, ...]:
+    if item is None or item.value is None:
+        return ()
+    one = isinstance(item.value, (str, Mapping))
+    return tuple(_adapter(reading, entry) for entry in ([item] if one else reading.entries(item, "`adapter`")))
+
+
+def _adapter(reading: Reading, item: Item) -> AdapterSpec:
+    if isinstance(item.value, str):
+        return AdapterSpec(*split_revision(item.text))
+    fields = reading.fields(item, "an adapter", ADAPTER)
+    path, revision = _location(reading, fields, "an adapter", item)
+    return AdapterSpec(path, revision, reading.number(fields.get("scale"), "`scale`", 1.0))
+
+
+def split_revision(text: str) -> tuple[str, str | None]:
+    """`org/name@revision` in its parts; anything that can only be a local path stays whole."""
+    found = None if text.startswith((".", "/", "~")) else _HUB_ID.fullmatch(text)
+    return (found[1], found[2]) if found else (text, None)
+
+
+def _steps(reading: Reading, top: Mapping[str, Item], around: Item) -> tuple[Step, ...]:
+    if "merge" in top and "steps" in top:
+        reading.problem("both `merge:` and `steps:`", top["steps"].place, "one merge, or a list of steps")
+    if "steps" not in top:
+        item = _needed(reading, top, "merge", around)
+        return (_step(reading, item),) if item is not None and item.value is not None else ()
+    steps = tuple(_step(reading, item) for item in reading.entries(top["steps"], "`steps`"))
+    if not steps:
+        reading.problem("`steps` is empty", top["steps"].place)
+    for step in steps[:-1]:
+        if not step.name:
+            reading.problem("each step but the last needs a `name:`", step.place, "a later step uses it as a source")
+    return steps
+
+
+def _step(reading: Reading, item: Item) -> Step:
+    fields = reading.fields(item, "a merge", STEP, {**_HOMES, "dtype": "under `output:`"})
+    slices = tuple(_slice(reading, entry) for entry in reading.entries(fields.get("slices"), "`slices`"))
+    base = reading.text(fields.get("base"), "`base`")
+    models = _labels(reading, fields.get("models"))
+    method = reading.text(_needed(reading, fields, "method", item), "`method`") or ""
+    if "models" not in fields and not slices:
+        reading.problem("`models:` is missing", item.place, "list the labels of the sources to merge")
+    if slices:
+        found = dict.fromkeys(part.model for entry in slices for part in entry.models)
+        models = models or tuple(label for label in found if label != base)
+    return Step(
+        method,
+        models,
+        base,
+        name=reading.text(fields.get("name"), "`name`"),
+        settings=_settings(reading, fields.get("parameters")),
+        slices=slices,
+        dtype=_dtype(reading, fields.get("dtype")),
+        stack=reading.text(fields.get("stack"), "`stack`"),
+        place=fields["method"].place if "method" in fields else item.place,
+    )
+
+
+def _labels(reading: Reading, item: Item | None) -> tuple[str, ...]:
+    labels = [(reading.text(entry, "a model") or "", entry) for entry in reading.entries(item, "`models`")]
+    seen: set[str] = set()
+    for label, entry in labels:
+        if label in seen:
+            reading.problem(f"model `{label}` is listed twice", entry.place, "give it more weight instead")
+        seen.add(label)
+    return tuple(dict.fromkeys(label for label, _ in labels))
+
+
+def _slice(reading: Reading, item: Item) -> Slice:
+    fields = reading.fields(item, "a slice", SLICE, _HOMES)
+    layers = reading.fields(_needed(reading, fields, "layers", item), "`layers`")
+    return Slice(
+        tuple(_range(reading, label, entry) for label, entry in layers.items()),
+        _settings(reading, fields.get("parameters")),
+        reading.text(fields.get("method"), "`method`"),
+        reading.text(fields.get("base"), "`base`"),
+        item.place,
+    )
+
+
+def _range(reading: Reading, label: str, item: Item) -> SliceModel:
+    ends = [reading.whole(entry, f"layers of `{label}`", 0) for entry in reading.entries(item, f"layers of `{label}`")]
+    if len(ends) != 2:
+        reading.problem(f"layers of `{label}` must be [first, end]", item.place, "layers first to end - 1 are taken")
+        ends = [0, 1]
+    return SliceModel(label, ends[0], ends[1], item.place)
+
+
+def _settings(reading: Reading, item: Item | None) -> tuple[Setting, ...]:
+    fields = reading.fields(item, "`parameters`")
+    return tuple(setting for name, entry in fields.items() for setting in _values(reading, Setting(name, None), entry))
+
+
+def _values(reading: Reading, so_far: Setting, item: Item) -> list[Setting]:
+    """Settings in the order of their precedence: a value, a list over the layers, by model, or by name pattern."""
+    so_far = replace(so_far, place=item.place)
+    if isinstance(item.value, Mapping):
+        return _by_model(reading, so_far, item.value)
+    if isinstance(item.value, (str, int, float)) or item.value is None:
+        return [replace(so_far, value=item.value)]
+    if any(isinstance(entry.value, Mapping) for entry in item.value):
+        return _by_pattern(reading, so_far, item.value)
+    if not item.value:
+        reading.problem(f"`{so_far.name}` is an empty list", item.place)
+    return [replace(so_far, value=Gradient(tuple(_plain(reading, so_far.name, entry) for entry in item.value)))]
+
+
+def _by_model(reading: Reading, so_far: Setting, fields: Mapping[str, Item]) -> list[Setting]:
+    place = so_far.place
+    if FILTER[0] in fields and so_far.match is None:
+        reading.problem(f"`{so_far.name}` has a pattern outside a list", place, "write `- {match: ..., value: ...}`")
+        return []
+    if so_far.model is not None:
+        reading.problem(f"`{so_far.name}` of `{so_far.model}` must be a number, a list or patterns", place)
+        return []
+    return [
+        setting for label, entry in fields.items() for setting in _values(reading, replace(so_far, model=label), entry)
+    ]
+
+
+def _by_pattern(reading: Reading, so_far: Setting, entries: Sequence[Item]) -> list[Setting]:
+    found: list[Setting] = []
+    for number, entry in enumerate(entries):
+        if isinstance(entry.value, Mapping):
+            found += _filter(reading, so_far, entry)
+        else:
+            found += _values(reading, so_far, entry)
+        if number < len(entries) - 1 and not isinstance(entry.value, Mapping):
+            hint = "patterns come first, the value for the rest last"
+            reading.problem(f"`{so_far.name}`: nothing after this value is used", entry.place, hint)
+    return found
+
+
+def _filter(reading: Reading, so_far: Setting, item: Item) -> list[Setting]:
+    fields = reading.fields(item, f"a pattern of `{so_far.name}`", FILTER)
+    value = _needed(reading, fields, "value", item)
+    match = reading.text(_needed(reading, fields, "match", item), "`match`")
+    if so_far.match is not None:
+        reading.problem(f"`{so_far.name}`: a pattern inside a pattern", item.place)
+    return [] if value is None else _values(reading, replace(so_far, match=match), replace(value, place=item.place))
+
+
+def _plain(reading: Reading, name: str, item: Item) -> Value:
+    if isinstance(item.value, (str, int, float)):
+        return item.value
+    reading.problem(f"`{name}`: a list over the layers holds plain values, not {item.kind}", item.place)
+    return None
+
+
+def _output(reading: Reading, item: Item | None) -> Output:
+    fields = reading.fields(item, "`output`", OUTPUT, _HOMES)
+    drop = fields.get("drop")
+    one = drop is not None and isinstance(drop.value, str)
+    globs = [drop] if drop is not None and one else reading.entries(drop, "`drop`")
+    return Output(
+        _dtype(reading, fields.get("dtype")),
+        _size(reading, fields.get("shard_size")),
+        reading.text(fields.get("donor"), "`donor`"),
+        reading.text(fields.get("tokenizer"), "`tokenizer`"),
+        tuple(reading.text(glob, "`drop`") or "" for glob in globs),
+        item.place if item else Place(),
+    )
+
+
+def _dtype(reading: Reading, item: Item | None) -> str | None:
+    written = reading.text(item, "`dtype`")
+    if item is None or written is None:
+        return None
+    name = spoken_dtype(written)
+    if name is None:
+        known = ("float16", "bfloat16", "float32", "float64")
+        reading.problem(f"`{written}` is no dtype that can be written", item.place, nearest(written, known))
+    return name
+
+
+def _size(reading: Reading, item: Item | None) -> int:
+    written = reading.text(item, "`shard_size`")
+    if item is None or written is None:
+        return Output.shard_bytes
+    found = _SIZE.fullmatch(written.strip())
+    size = round(float(found[1]) * _UNITS[found[2].lower().removesuffix("b")]) if found else 0
+    if size < 1:
+        reading.problem(f"`shard_size` must be a size such as 5GB, not {written!r}", item.place)
+        return Output.shard_bytes
+    return size
+
+
+def _check_names(reading: Reading, sources: Mapping[str, SourceSpec], steps: Sequence[Step], output: Output) -> None:
+    """Every label names something that exists by then, and everything that exists is used."""
+    known = dict.fromkeys(sources, "source")
+    used: set[str] = set()
+    for step in steps:
+        labels = _check_step_names(reading, step, known)
+        used |= labels
+        if step.name and step.name in known:
+            reading.problem(f"a step has the name of the {known[step.name]} `{step.name}`", step.place, "rename it")
+        elif step.name:
+            known[step.name] = "step"
+    for key, label in (("donor", output.donor), ("tokenizer", output.tokenizer)):
+        if label is not None and label not in sources:
+            reading.problem(f"`{key}: {label}` is no source", output.place, nearest(label, sources))
+        used.add(label or "")
+    for label, spec in sources.items():
+        if label not in used:
+            reading.problem(f"source `{label}` is never used", spec.place, "name it in the merge, or remove it")
+    for step in steps[:-1]:
+        if step.name and step.name not in used:
+            reading.problem(f"step `{step.name}` is never used", step.place, "name it in a later step, or remove it")
+
+
+def _check_step_names(reading: Reading, step: Step, known: Mapping[str, str]) -> set[str]:
+    sliced = [(part.model, part.place) for entry in step.slices for part in entry.models]
+    bases = [(entry.base, entry.place) for entry in step.slices if entry.base]
+    named = [(label, step.place) for label in (step.base, *step.models) if label]
+    for label, place in dict.fromkeys(sliced + bases + named):
+        if label not in known:
+            reading.problem(f"`{label}` is no source", place, nearest(label, known))
+    used = {label for label, _ in sliced + bases + named}
+    for setting in (*step.settings, *(setting for entry in step.slices for setting in entry.settings)):
+        if setting.model is not None and setting.model not in used:
+            text = f"`{setting.name}` is set for `{setting.model}`, which this merge does not use"
+            reading.problem(text, setting.place, nearest(setting.model, used))
+    if step.base is not None and step.base in step.models:
+        reading.problem(f"`{step.base}` is both the base and a model", step.place, "leave it out of `models:`")
+    return used

@@ -1,0 +1,44 @@
+"""A recipe file becomes a `Recipe`, whichever dialect it is written in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ligate.core.errors import RecipeError
+
+from .dialects import ligate
+from .nodes import Item, read
+from .schema import Recipe
+
+_OURS = frozenset({"sources", "merge", "steps", "output"})
+_MERGEKITS = frozenset({"merge_method", "base_model", "models", "slices", "modules", "tokenizer_source"})
+
+
+def parse_file(path: str | Path) -> Recipe:
+    """Read a recipe; `RecipeError` or `Problems` tell all that is wrong with its text."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RecipeError("no such recipe", where=str(path), hint="`ligate init` writes one to start from") from None
+    except (UnicodeDecodeError, IsADirectoryError):
+        raise RecipeError("a recipe is a YAML text file in UTF-8", where=str(path)) from None
+    except OSError as error:
+        raise RecipeError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    return parse_text(text, path.name)
+
+
+def parse_text(text: str, name: str = "recipe") -> Recipe:
+    """As `parse_file`, for a text; `name` stands in messages."""
+    documents = read(text, name)
+    if _is_mergekit(documents):
+        from .dialects import mergekit
+
+        return mergekit.read(documents)
+    return ligate.read(documents)
+
+
+def _is_mergekit(documents: Sequence[Item]) -> bool:
+    keys = {key for document in documents if isinstance(document.value, Mapping) for key in document.value}
+    return not keys & _OURS and (len(documents) > 1 or bool(keys & _MERGEKITS))

@@ -1,0 +1,171 @@
+"""A step of a recipe and its opened sources become a plan. Reads headers only, and tells every problem at once."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from ligate.core.errors import LigateError, RecipeError, raise_all
+from ligate.core.method import Card
+from ligate.core.suggest import nearest
+from ligate.core.tensors import Header, Source
+from ligate.engine.plan import Operand, Out, Plan
+
+from .findings import Findings
+from .outs import Maker, Store
+from .parts import Headers, Part, same_name_rows
+from .schema import Gradient, Place, Recipe, Setting, Step
+from .settings import Values, complaints
+
+Lookup = Callable[[str], Card]
+
+
+def step_order(recipe: Recipe) -> tuple[Step, ...]:
+    """The steps in the order in which they run; each uses only sources and earlier steps, the last is the result."""
+    return recipe.steps
+
+
+def donor(recipe: Recipe, step: Step) -> str:
+    """The label of the source whose config, tokenizer and metadata the result gets."""
+    return recipe.output.donor or step.base or step.models[0]
+
+
+def resolve(recipe: Recipe, step: Step, sources: Mapping[str, Source], lookup: Lookup) -> Plan:
+    """The plan of one step. `sources` holds what its labels name, results of earlier steps included."""
+    findings = Findings()
+    card = _card(step.method, step.place, lookup, findings)
+    for error in _review(card, step) if card else ():
+        findings.add(error)
+    labels = (*((step.base,) if step.base else ()), *step.models)
+    headers = {label: sources[label].headers() for label in labels}
+    kept, dropped = _without_dropped(recipe.output.drop, headers)
+    parts = [Part(card, step.base, step.models, step.settings, same_name_rows(kept, labels), step.place)]
+    outs = _outs(parts, sources, kept, _store(recipe, step, sources), findings)
+    if step is recipe.steps[-1]:
+        _check_drop(recipe, sources, findings)
+    if not any(part.rows for part in parts):
+        findings.add(RecipeError("no tensor is left to merge", where=str(step.place)))
+    raise_all(findings.errors())
+    metadata = dict(sources[donor(recipe, step)].metadata())
+    return Plan(labels, outs, dropped, recipe.seed, recipe.output.shard_bytes, metadata)
+
+
+def review(recipe: Recipe, lookup: Lookup) -> tuple[LigateError, ...]:
+    """Everything wrong with the steps that can be told before a source is opened."""
+    findings = Findings()
+    for step in recipe.steps:
+        card = _card(step.method, step.place, lookup, findings)
+        for error in _review(card, step) if card else ():
+            findings.add(error)
+    return findings.errors()
+
+
+def _card(method: str, place: Place, lookup: Lookup, findings: Findings) -> Card | None:
+    try:
+        return lookup(method)
+    except LigateError as error:
+        error.where = error.where or str(place)
+        findings.add(error)
+        return None
+
+
+def _review(card: Card, step: Step) -> list[LigateError]:
+    """The step against its method's card: base, number of models, parameters."""
+    where = str(step.place)
+    found: list[LigateError] = []
+    if card.base == "required" and step.base is None:
+        found.append(RecipeError(f"`{card.id}` needs a `base:`", where=where, hint="the model all others were made of"))
+    if card.base == "unused" and step.base is not None:
+        hint = f"to merge it with the others, list `{step.base}` under `models:`"
+        found.append(RecipeError(f"`{card.id}` uses no `base:`", where=where, hint=hint))
+    fewest, most = card.models
+    if not fewest <= len(step.models) <= (most or len(step.models)):
+        wanted = f"{fewest}" if fewest == most else f"at least {fewest}" if most is None else f"{fewest} to {most}"
+        besides = " besides the base" if step.base else ""
+        text = f"`{card.id}` merges {wanted} models{besides}, not {len(step.models)}"
+        found.append(RecipeError(text, where=where))
+    return found + complaints(card, step.settings, step.models, step.place)
+
+
+def _outs(
+    parts: Sequence[Part], sources: Mapping[str, Source], headers: Headers, store: Store, findings: Findings
+) -> tuple[Out, ...]:
+    index = {label: number for number, label in enumerate(headers)}
+    outs: list[Out] = []
+    met: set[Setting] = set()
+    spread: set[Setting] = set()
+    for part in parts:
+        maker = Maker(part, sources, headers, index, store)
+        outs += (out for row in part.rows if (out := maker.out(row, findings)) is not None)
+        if maker.values:
+            met |= maker.values.met
+            spread |= maker.values.spread
+    settings = dict.fromkeys(setting for part in parts if part.card for setting in part.settings)
+    _check_met(settings, met, spread, outs, findings)
+    return tuple(outs)
+
+
+def _check_met(
+    settings: Mapping[Setting, None], met: set[Setting], spread: set[Setting], outs: Sequence[Out], findings: Findings
+) -> None:
+    """Each pattern must match a tensor, each gradient must meet a layer; else the recipe does not do what it says."""
+    for setting in settings:
+        where = str(setting.place)
+        if setting.match is not None and setting not in met:
+            hint = nearest(setting.match.strip("*."), {word for out in outs for word in out.name.split(".")})
+            text = f"`{setting.name}`: no tensor matches `{setting.match}`"
+            findings.add(RecipeError(text, where=where, hint=hint))
+        elif isinstance(setting.value, Gradient) and len(setting.value.values) > 1 and setting not in spread:
+            text = f"`{setting.name}` is spread over layers, but speaks of no tensor in a layer"
+            findings.add(RecipeError(text, where=where, hint="give it one value"))
+
+
+def _store(recipe: Recipe, step: Step, sources: Mapping[str, Source]) -> Store:
+    """Output dtype: as asked for; else an intermediate result is not rounded, the last one is stored as its origin."""
+    last = step is recipe.steps[-1]
+    asked = recipe.output.dtype if last else step.dtype
+    if asked:
+        return lambda label, name, header: asked
+    if not last:
+        return lambda label, name, header: "F64" if header.native == "F64" else "F32"
+    origins = {label: sources[_origin(recipe, label)].headers() for label in (step.base, *step.models) if label}
+    return lambda label, name, header: origins[label].get(name, header).native
+
+
+def _origin(recipe: Recipe, label: str) -> str:
+    """The checkpoint from which an earlier step's result takes its dtypes."""
+    steps = {step.name: step for step in recipe.steps if step.name}
+    while True:
+        spec = recipe.sources.get(label)
+        step = steps.get(spec.path if spec else label)
+        if step is None:
+            return label
+        label = step.base or step.models[0]
+
+
+def _without_dropped(patterns: Sequence[str], headers: Headers) -> tuple[Headers, tuple[Operand, ...]]:
+    if not patterns:
+        return headers, ()
+    drop = _any_of(patterns)
+    gone = [
+        Operand(index, name) for index, tensors in enumerate(headers.values()) for name in tensors if drop.match(name)
+    ]
+    kept: dict[str, Mapping[str, Header]] = {
+        label: {name: header for name, header in tensors.items() if not drop.match(name)}
+        for label, tensors in headers.items()
+    }
+    return kept, tuple(gone)
+
+
+def _check_drop(recipe: Recipe, sources: Mapping[str, Source], findings: Findings) -> None:
+    names = {name for source in sources.values() for name in source.headers()}
+    for pattern in recipe.output.drop:
+        if not any(map(_any_of([pattern]).match, names)):
+            hint = nearest(pattern.strip("*."), {word for name in names for word in name.split(".")})
+            where = str(recipe.output.place)
+            findings.add(RecipeError(f"`drop`: no tensor matches `{pattern}`", where=where, hint=hint))
+
+
+def _any_of(patterns: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns))

@@ -1,0 +1,144 @@
+"""The parameters of a step: checked against the method's card, then resolved for each tensor."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ligate.core.errors import LigateError, RecipeError
+from ligate.core.method import Card
+from ligate.core.params import Param
+from ligate.core.suggest import nearest
+
+from .findings import Findings
+from .schema import Gradient, Place, Setting, Value
+
+Applies = Callable[[str], bool]
+
+
+def complaints(card: Card, settings: Sequence[Setting], models: Sequence[str], place: Place) -> list[LigateError]:
+    """What is wrong with a step's parameters, whatever tensors they will meet."""
+    found: list[LigateError] = []
+    for setting in settings:
+        param = card.params.get(setting.name)
+        if param is None:
+            text = f"`{card.id}` has no parameter `{setting.name}`"
+            found.append(RecipeError(text, where=str(setting.place), hint=nearest(setting.name, card.params)))
+        else:
+            found += _setting_complaints(card, param, setting, models)
+    for param in card.params.values():
+        if param.required:
+            found += _lacking(card, param, settings, models, place)
+    return found
+
+
+def _setting_complaints(card: Card, param: Param, setting: Setting, models: Sequence[str]) -> list[LigateError]:
+    where = str(setting.place)
+    if setting.model is not None and not param.per_model:
+        return [RecipeError(f"`{param.name}` of `{card.id}` is one value for all models", where=where)]
+    if setting.model is not None and setting.model not in models:
+        text = f"`{param.name}` is given for `{setting.model}`, which is the base and has none"
+        return [RecipeError(text, where=where, hint=f"models with their own value: {', '.join(models)}")]
+    values = setting.value.values if isinstance(setting.value, Gradient) else (setting.value,)
+    found: list[LigateError] = []
+    for value in values:
+        try:
+            param.checked(value)
+        except RecipeError as error:
+            error.where = ", ".join(part for part in (where, f"model {setting.model}" if setting.model else "") if part)
+            found.append(error)
+    return found
+
+
+def _lacking(
+    card: Card, param: Param, settings: Sequence[Setting], models: Sequence[str], place: Place
+) -> list[LigateError]:
+    mine = [setting for setting in settings if setting.name == param.name]
+    if any(setting.model is None for setting in mine):
+        return []
+    lacking = [label for label in models if not any(setting.model == label for setting in mine)]
+    if param.per_model and not lacking:
+        return []
+    whom = f" for {', '.join(lacking)}" if mine else ""
+    return [RecipeError(f"`{card.id}` needs `{param.name}`{whom}", where=str(place), hint="set it under `parameters:`")]
+
+
+class Values:
+    """Resolves the parameters of one method for tensor after tensor; equal results are one shared mapping."""
+
+    def __init__(self, card: Card, settings: Sequence[Setting], models: Sequence[str], place: Place) -> None:
+        self.card = card
+        self.place = place
+        self.models = tuple(models)
+        self.settings = {name: [s for s in settings if s.name == name] for name in card.params}
+        self.patterns = {s: _applies(s) for group in self.settings.values() for s in group if s.match is not None}
+        self.graded = any(isinstance(s.value, Gradient) for group in self.settings.values() for s in group)
+        self.met: set[Setting] = set()  # patterns that applied to some tensor
+        self.spread: set[Setting] = set()  # gradients that met a layer
+        self._known: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+
+    def at(self, name: str, depth: float | None, findings: Findings) -> Mapping[str, Any]:
+        """Every parameter's value for the tensor `name`; what does not go together is added to `findings`."""
+        hits = tuple(applies(name) for applies in self.patterns.values())
+        key = (hits, depth if self.graded else None)
+        if key not in self._known:
+            heard = {setting for setting, hit in zip(self.patterns, hits, strict=True) if hit}
+            self.met |= heard
+            self._known[key] = self._resolved(name, depth, heard, findings)
+        return self._known[key]
+
+    def _resolved(self, name: str, depth: float | None, heard: set[Setting], findings: Findings) -> Mapping[str, Any]:
+        params: dict[str, Any] = {}
+        try:
+            for param in self.card.params.values():
+                one = [self._value(param, label, depth, heard) for label in self.models if param.per_model]
+                params[param.name] = tuple(one) if param.per_model else self._value(param, None, depth, heard)
+            self.card.check(params)
+        except LigateError as error:
+            place = error.where or str(self.place)
+            findings.repeated((error.problem, place), name, lambda names: _told(error, place, names))
+        return params
+
+    def _value(self, param: Param, model: str | None, depth: float | None, heard: set[Setting]) -> Any:
+        for setting in self.settings[param.name]:
+            if setting.model in (None, model) and (setting.match is None or setting in heard):
+                if isinstance(setting.value, Gradient) and depth is not None:
+                    self.spread.add(setting)
+                return self._checked(param, setting, depth)
+        if param.required:
+            raise RecipeError(f"`{param.name}` is not given{f' for {model}' if model else ''}")
+        return param.default
+
+    def _checked(self, param: Param, setting: Setting, depth: float | None) -> Any:
+        try:
+            return param.checked(_at(setting.value, param, depth))
+        except RecipeError as error:
+            error.where = str(setting.place)
+            raise
+
+
+def _told(error: LigateError, place: str, names: Sequence[str]) -> LigateError:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return type(error)(error.problem, where=f"{place}, tensor {names[0]}{more}", hint=error.hint)
+
+
+def _at(value: Value | Gradient, param: Param, depth: float | None) -> Value:
+    if not isinstance(value, Gradient):
+        return value
+    points = [param.checked(point) for point in value.values]
+    position = (depth or 0.0) * (len(points) - 1)
+    low = int(position)
+    if param.kind is not float or low == position:
+        return points[low]
+    share = position - low
+    return (1 - share) * points[low] + share * points[low + 1]
+
+
+def _applies(setting: Setting) -> Applies:
+    pattern = setting.match or ""
+    if setting.style == "substring":
+        return lambda name: pattern in name
+    compiled = re.compile(fnmatch.translate(pattern))
+    return lambda name: compiled.match(name) is not None
