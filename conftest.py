@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -17,3 +18,11 @@ settings.register_profile(
     "ligate", deadline=None, derandomize=True, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("ligate")
+
+TESTS = Path(__file__).parent / "tests"
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Doctests are looked for in every module; what only supports a test, or runs in another Python, has none."""
+    supports = collection_path.suffix == ".py" and collection_path.is_relative_to(TESTS)
+    return True if supports and not collection_path.name.startswith("test_") else None
