@@ -12,41 +12,40 @@ from typing import NamedTuple
 LAYER_WORDS = ("layers", "layer", "h", "blocks", "block", "resblocks", "transformer_blocks")
 """The word before a layer number: Llama, BERT, GPT-2, timm and GPT-NeoX-like, T5, OpenCLIP, diffusion transformers."""
 
-_LAYER = re.compile(rf"(?P<stack>(?:.*?\.)?(?:{'|'.join(LAYER_WORDS)}))\.(?P<index>[0-9]+)\.(?P<rest>.+)")
-_ANY_NUMBER = re.compile(r"(?P<stack>[^0-9]*?[^0-9.])\.(?P<index>[0-9]+)\.(?P<rest>.+)")
+_LAYER = re.compile(rf"(?P<stack>(?:.*?\.)?(?:{'|'.join(LAYER_WORDS)}))\.(?P<number>[0-9]+)\.(?P<rest>.+)")
+_ANY_NUMBER = re.compile(r"(?P<stack>[^0-9]*?[^0-9.])\.(?P<number>[0-9]+)\.(?P<rest>.+)")
 
 
 class Layer(NamedTuple):
     """A tensor's place in a stack of layers: `model.layers`, 3, `mlp.up_proj.weight`."""
 
     stack: str
-    index: int
+    number: int
     rest: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.stack}.{self.index}.{self.rest}"
 
 
 def layers(names: Iterable[str]) -> Mapping[str, Layer]:
     """Which of the names lie in layers. Where no known word precedes a number, any number in a name counts."""
     names = tuple(names)
-    found = {name: Layer(m["stack"], int(m["index"]), m["rest"]) for name in names if (m := _LAYER.fullmatch(name))}
+    found = {name: Layer(m["stack"], int(m["number"]), m["rest"]) for name in names if (m := _LAYER.fullmatch(name))}
     if found:
         return found
-    return {name: Layer(m["stack"], int(m["index"]), m["rest"]) for name in names if (m := _ANY_NUMBER.fullmatch(name))}
+    return {
+        name: Layer(m["stack"], int(m["number"]), m["rest"]) for name in names if (m := _ANY_NUMBER.fullmatch(name))
+    }
 
 
 def depths(found: Mapping[str, Layer]) -> Mapping[str, float]:
     """Position of each tensor's layer in its stack: first 0, last 1; a stack of one layer is at 1."""
     stacks: dict[str, set[int]] = {}
     for layer in found.values():
-        stacks.setdefault(layer.stack, set()).add(layer.index)
-    ranks = {stack: {index: rank for rank, index in enumerate(sorted(seen))} for stack, seen in stacks.items()}
-    return {name: _position(ranks[layer.stack][layer.index], len(ranks[layer.stack])) for name, layer in found.items()}
+        stacks.setdefault(layer.stack, set()).add(layer.number)
+    ranks = {stack: {number: rank for rank, number in enumerate(sorted(seen))} for stack, seen in stacks.items()}
+    return {name: position(ranks[layer.stack][layer.number], len(ranks[layer.stack])) for name, layer in found.items()}
 
 
-def _position(rank: int, count: int) -> float:
+def position(rank: int, count: int) -> float:
+    """Where the layer of this rank stands among `count` layers, from 0 to 1."""
     return rank / (count - 1) if count > 1 else 1.0
 
 
@@ -81,3 +80,13 @@ def is_vocabulary(name: str) -> bool:
 def tied_to(name: str) -> tuple[str, ...]:
     """Other names under which the same numbers may be stored."""
     return tuple(other for group in TIED if name in group for other in sorted(group) if other != name)
+
+
+BEFORE_WORDS = ("embed", "wte", "wpe", "shared", "token", "position", "rotary", "patch", "class_", "conv1", "conv2")
+"""Words in names of tensors that stand before the layers; everything else outside the layers stands after them."""
+
+
+def before_layers(name: str) -> bool:
+    if "lm_head" in name or "embed_out" in name or "post" in name:
+        return False
+    return any(word in name for word in BEFORE_WORDS)

@@ -20,7 +20,8 @@ MOST_BYTES = 1 << 20
 MOST_ITEMS = 100_000
 DEEPEST = 64
 
-_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in "null bool int float str timestamp value seq map".split())
+_KINDS = ("null", "bool", "int", "float", "str", "timestamp", "value", "seq", "map")
+_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in _KINDS)
 _MERGE = "tag:yaml.org,2002:merge"
 _WORDS: Mapping[str, Value] = {
     **dict.fromkeys(("", "~", "null", "none"), None),
@@ -105,7 +106,8 @@ class _Tree:
             return Item(self._mapping(node, depth), place)
         if isinstance(node, yaml.SequenceNode):
             return Item(tuple(self.item(child, self._place(child), depth + 1) for child in node.value), place)
-        return Item(_scalar(node), place, node.value)
+        quoted = isinstance(node, yaml.ScalarNode) and node.style is not None
+        return Item(node.value if quoted else _plain(node.value), place, node.value)
 
     def _mapping(self, node: yaml.MappingNode, depth: int) -> Mapping[str, Item]:
         own: dict[str, Item] = {}
@@ -139,11 +141,8 @@ class _Tree:
         self.problems.append(RecipeError(text, where=str(place), hint=hint))
 
 
-def _scalar(node: yaml.Node) -> Value:
+def _plain(text: str) -> Value:
     """Numbers as people write them: `1e-3` is one, `1:30` and `0o17` are not."""
-    text: str = node.value
-    if node.style is not None:  # quoted
-        return text
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
     if _WHOLE.fullmatch(text):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from ligate.core.errors import LigateError, RecipeError, raise_all
-from ligate.core.method import Card
+from ligate.core.errors import RecipeError, raise_all
 from ligate.core.suggest import nearest
 from ligate.core.tensors import Header, Source
 from ligate.engine.plan import Operand, Out, Plan
@@ -15,10 +14,10 @@ from ligate.engine.plan import Operand, Out, Plan
 from .findings import Findings
 from .outs import Maker, Store
 from .parts import Headers, Part, same_name_rows
-from .schema import Gradient, Place, Recipe, Setting, Step
-from .settings import Values, complaints
-
-Lookup = Callable[[str], Card]
+from .review import Cards, Lookup, review_step
+from .schema import Gradient, Recipe, Setting, Step
+from .slices import labels as step_labels
+from .slices import sliced_parts
 
 
 def step_order(recipe: Recipe) -> tuple[Step, ...]:
@@ -34,58 +33,27 @@ def donor(recipe: Recipe, step: Step) -> str:
 def resolve(recipe: Recipe, step: Step, sources: Mapping[str, Source], lookup: Lookup) -> Plan:
     """The plan of one step. `sources` holds what its labels name, results of earlier steps included."""
     findings = Findings()
-    card = _card(step.method, step.place, lookup, findings)
-    for error in _review(card, step) if card else ():
-        findings.add(error)
-    labels = (*((step.base,) if step.base else ()), *step.models)
+    cards = Cards(step, lookup, findings)
+    review_step(step, cards, findings)
+    labels = step_labels(step)
     headers = {label: sources[label].headers() for label in labels}
     kept, dropped = _without_dropped(recipe.output.drop, headers)
-    parts = [Part(card, step.base, step.models, step.settings, same_name_rows(kept, labels), step.place)]
+    parts = _parts(step, kept, cards, findings)
     outs = _outs(parts, sources, kept, _store(recipe, step, sources), findings)
     if step is recipe.steps[-1]:
         _check_drop(recipe, sources, findings)
-    if not any(part.rows for part in parts):
+    if parts and not any(part.rows for part in parts):
         findings.add(RecipeError("no tensor is left to merge", where=str(step.place)))
     raise_all(findings.errors())
     metadata = dict(sources[donor(recipe, step)].metadata())
     return Plan(labels, outs, dropped, recipe.seed, recipe.output.shard_bytes, metadata)
 
 
-def review(recipe: Recipe, lookup: Lookup) -> tuple[LigateError, ...]:
-    """Everything wrong with the steps that can be told before a source is opened."""
-    findings = Findings()
-    for step in recipe.steps:
-        card = _card(step.method, step.place, lookup, findings)
-        for error in _review(card, step) if card else ():
-            findings.add(error)
-    return findings.errors()
-
-
-def _card(method: str, place: Place, lookup: Lookup, findings: Findings) -> Card | None:
-    try:
-        return lookup(method)
-    except LigateError as error:
-        error.where = error.where or str(place)
-        findings.add(error)
-        return None
-
-
-def _review(card: Card, step: Step) -> list[LigateError]:
-    """The step against its method's card: base, number of models, parameters."""
-    where = str(step.place)
-    found: list[LigateError] = []
-    if card.base == "required" and step.base is None:
-        found.append(RecipeError(f"`{card.id}` needs a `base:`", where=where, hint="the model all others were made of"))
-    if card.base == "unused" and step.base is not None:
-        hint = f"to merge it with the others, list `{step.base}` under `models:`"
-        found.append(RecipeError(f"`{card.id}` uses no `base:`", where=where, hint=hint))
-    fewest, most = card.models
-    if not fewest <= len(step.models) <= (most or len(step.models)):
-        wanted = f"{fewest}" if fewest == most else f"at least {fewest}" if most is None else f"{fewest} to {most}"
-        besides = " besides the base" if step.base else ""
-        text = f"`{card.id}` merges {wanted} models{besides}, not {len(step.models)}"
-        found.append(RecipeError(text, where=where))
-    return found + complaints(card, step.settings, step.models, step.place)
+def _parts(step: Step, headers: Headers, cards: Cards, findings: Findings) -> list[Part]:
+    if step.slices:
+        return sliced_parts(step, headers, cards.of_slice, findings)
+    rows = same_name_rows(headers, tuple(headers))
+    return [Part(cards.of_step, step.base, step.models, step.settings, rows, step.place)]
 
 
 def _outs(
@@ -129,7 +97,7 @@ def _store(recipe: Recipe, step: Step, sources: Mapping[str, Source]) -> Store:
         return lambda label, name, header: asked
     if not last:
         return lambda label, name, header: "F64" if header.native == "F64" else "F32"
-    origins = {label: sources[_origin(recipe, label)].headers() for label in (step.base, *step.models) if label}
+    origins = {label: sources[_origin(recipe, label)].headers() for label in step_labels(step)}
     return lambda label, name, header: origins[label].get(name, header).native
 
 

@@ -85,6 +85,7 @@ class Slice:
     settings: tuple[Setting, ...] = ()
     method: str | None = None  # None: the step's
     base: str | None = None
+    stack: str | None = None  # `encoder` or `model.encoder.layers`, where the models have several stacks of layers
     place: Place = Place()
 
 
@@ -99,7 +100,6 @@ class Step:
     settings: tuple[Setting, ...] = ()
     slices: tuple[Slice, ...] = ()
     dtype: str | None = None  # of an intermediate result; None: float32, so that only the output rounds
-    stack: str | None = None  # `model.layers`: the layers that slices cut, where a model has several stacks
     place: Place = Place()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ligate.core.errors import LigateError, RecipeError
@@ -18,20 +19,37 @@ from .schema import Gradient, Place, Setting, Value
 Applies = Callable[[str], bool]
 
 
-def complaints(card: Card, settings: Sequence[Setting], models: Sequence[str], place: Place) -> list[LigateError]:
-    """What is wrong with a step's parameters, whatever tensors they will meet."""
-    found: list[LigateError] = []
-    for setting in settings:
-        param = card.params.get(setting.name)
-        if param is None:
-            text = f"`{card.id}` has no parameter `{setting.name}`"
-            found.append(RecipeError(text, where=str(setting.place), hint=nearest(setting.name, card.params)))
-        else:
-            found += _setting_complaints(card, param, setting, models)
-    for param in card.params.values():
-        if param.required:
-            found += _lacking(card, param, settings, models, place)
-    return found
+def unknown(cards: Sequence[Card], settings: Sequence[Setting]) -> list[LigateError]:
+    """Settings of parameters that none of the methods has."""
+    known = tuple(dict.fromkeys(name for card in cards for name in card.params))
+    methods = " or ".join(f"`{card.id}`" for card in cards)
+    return [
+        RecipeError(
+            f"{methods} has no parameter `{setting.name}`", where=str(setting.place), hint=nearest(setting.name, known)
+        )
+        for setting in settings
+        if setting.name not in known
+    ]
+
+
+def wrong_values(card: Card, settings: Sequence[Setting], models: Sequence[str]) -> list[LigateError]:
+    """What is wrong with given values, whatever tensors they will meet. `models`: those that may have their own."""
+    return [
+        error
+        for setting in settings
+        if setting.name in card.params
+        for error in _setting_complaints(card, card.params[setting.name], setting, models)
+    ]
+
+
+def lacking(card: Card, settings: Sequence[Setting], models: Sequence[str], place: Place) -> list[LigateError]:
+    """Required parameters that nothing gives a value."""
+    return [
+        error
+        for param in card.params.values()
+        if param.required
+        for error in _lacking(card, param, settings, models, place)
+    ]
 
 
 def _setting_complaints(card: Card, param: Param, setting: Setting, models: Sequence[str]) -> list[LigateError]:
@@ -98,7 +116,7 @@ class Values:
             self.card.check(params)
         except LigateError as error:
             place = error.where or str(self.place)
-            findings.repeated((error.problem, place), name, lambda names: _told(error, place, names))
+            findings.repeated((error.problem, place), name, partial(_told, error, place))
         return params
 
     def _value(self, param: Param, model: str | None, depth: float | None, heard: set[Setting]) -> Any:

@@ -27,8 +27,8 @@ from ligate.recipe.schema import (
 TOP = ("sources", "merge", "steps", "output", "seed")
 SOURCE = ("path", "revision", "adapter", "strip_prefix", "alias")
 ADAPTER = ("path", "revision", "scale")
-STEP = ("name", "method", "base", "models", "parameters", "slices", "stack", "dtype")
-SLICE = ("layers", "method", "base", "parameters")
+STEP = ("name", "method", "base", "models", "parameters", "slices", "dtype")
+SLICE = ("layers", "method", "base", "parameters", "stack")
 OUTPUT = ("dtype", "shard_size", "donor", "tokenizer", "drop")
 FILTER = ("match", "value")
 
@@ -115,13 +115,20 @@ def _steps(reading: Reading, top: Mapping[str, Item], around: Item) -> tuple[Ste
         reading.problem("both `merge:` and `steps:`", top["steps"].place, "one merge, or a list of steps")
     if "steps" not in top:
         item = _needed(reading, top, "merge", around)
-        return (_step(reading, item),) if item is not None and item.value is not None else ()
+        one = (_step(reading, item),) if item is not None and item.value is not None else ()
+        return _without_dtype(reading, one)
     steps = tuple(_step(reading, item) for item in reading.entries(top["steps"], "`steps`"))
     if not steps:
         reading.problem("`steps` is empty", top["steps"].place)
     for step in steps[:-1]:
         if not step.name:
             reading.problem("each step but the last needs a `name:`", step.place, "a later step uses it as a source")
+    return _without_dtype(reading, steps)
+
+
+def _without_dtype(reading: Reading, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    if steps and steps[-1].dtype:
+        reading.problem("`dtype` of the result belongs under `output:`", steps[-1].place)
     return steps
 
 
@@ -144,7 +151,6 @@ def _step(reading: Reading, item: Item) -> Step:
         settings=_settings(reading, fields.get("parameters")),
         slices=slices,
         dtype=_dtype(reading, fields.get("dtype")),
-        stack=reading.text(fields.get("stack"), "`stack`"),
         place=fields["method"].place if "method" in fields else item.place,
     )
 
@@ -167,6 +173,7 @@ def _slice(reading: Reading, item: Item) -> Slice:
         _settings(reading, fields.get("parameters")),
         reading.text(fields.get("method"), "`method`"),
         reading.text(fields.get("base"), "`base`"),
+        reading.text(fields.get("stack"), "`stack`"),
         item.place,
     )
 
