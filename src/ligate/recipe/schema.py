@@ -112,6 +112,7 @@ class Output:
     donor: str | None = None
     tokenizer: str | None = None  # label; None: the donor's
     drop: tuple[str, ...] = ()  # globs on tensor names that are left out on request
+    chat_template: str | None = None  # Jinja text for the tokenizer; "auto": the one that most of the models have
     place: Place = Place()
 
 

@@ -1,0 +1,159 @@
+"""One merge of a mergekit config becomes one step of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ligate.core.tensors import spoken_dtype
+from ligate.recipe.nodes import Reading
+from ligate.recipe.schema import Setting, Slice, SliceModel, Step
+
+from . import mergekit_syntax as syntax
+from .mergekit_rules import Meant, Rule, rule
+from .mergekit_syntax import Document, Input, Reference
+
+_DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+def step(reading: Reading, notes: list[str], merge: Document, labels: Mapping[Reference, str], *, last: bool) -> Step:
+    """Problems go to `reading`, harmless oddities to `notes`; `labels` names the sources."""
+    item = merge.fields.get("merge_method")
+    known = rule(reading, item) if item is not None and merge.method else None
+    if known is None:
+        return Step(merge.method, (), place=merge.place)
+    _check_base(reading, merge, known)
+    return _Lowering(reading, notes, merge, known, labels).step(last=last)
+
+
+def dtype(reading: Reading, merge: Document) -> str | None:
+    """The dtype of the result: `out_dtype`, else `dtype`."""
+    found = [_dtype(reading, merge, key) for key in ("out_dtype", "dtype")]
+    return found[0] or found[1]
+
+
+def _dtype(reading: Reading, merge: Document, key: str) -> str | None:
+    item = merge.fields.get(key)
+    written = reading.text(item, f"`{key}`")
+    if item is None or not written:
+        return None
+    name = written.removeprefix("torch.")
+    if name in _DTYPES:
+        return spoken_dtype(name)
+    near = [known for known in _DTYPES if spoken_dtype(known) == spoken_dtype(name)]
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(_DTYPES)}"
+    reading.problem(f"`{key}: {written}` is no dtype that a merge can be written in", item.place, hint)
+    return None
+
+
+def _check_base(reading: Reading, merge: Document, known: Rule) -> None:
+    bases = [entry.base or merge.base for entry in merge.slices] or [merge.base]
+    if known.base and None in bases:
+        hint = "the model that the others were made of"
+        reading.problem(f"`{merge.method}` needs `base_model:`", merge.place, hint)
+
+
+class _Lowering:
+    def __init__(
+        self, reading: Reading, notes: list[str], merge: Document, known: Rule, labels: Mapping[Reference, str]
+    ) -> None:
+        self.reading = reading
+        self.merge = merge
+        self.known = known
+        self.labels = labels
+        self.meant = Meant(reading, notes, merge.method)
+
+    def step(self, *, last: bool) -> Step:
+        merge = self.merge
+        inputs = self._inputs()
+        slices = tuple(self._slice(entry) for entry in merge.slices)
+        self._check_required(inputs)
+        first_base = merge.base or next((entry.base for entry in merge.slices if entry.base), None)
+        base = self._label(first_base) if first_base and self.known.base else None
+        everyone = [*inputs, *(one for entry in merge.slices for one in entry.inputs)]
+        return Step(
+            self.known.id,
+            tuple(label for label in dict.fromkeys(self._label(one.model) for one in everyone) if label != base),
+            base,
+            name=None if last else merge.name,
+            settings=(*self._own(inputs, merge.base), *self.meant.settings(merge.given), *self._fixed()),
+            slices=slices,
+            dtype=None if last else dtype(self.reading, merge),
+            place=merge.place,
+        )
+
+    def _label(self, reference: Reference) -> str:
+        return self.labels.get(reference, reference.path)
+
+    def _inputs(self) -> tuple[Input, ...]:
+        """The models of the merge. Where the base is no origin, mergekit makes it one of the inputs."""
+        merge = self.merge
+        self._check_once(merge.inputs)
+        listed = [one.model for one in merge.inputs]
+        if self.known.base or merge.base is None or not merge.inputs or merge.base in listed:
+            return merge.inputs
+        base = Input(merge.base, None, (), merge.fields["base_model"].place)
+        if self.known.id == "merge/passthrough":
+            text = "`passthrough` takes one model, and `base_model` counts as another"
+            self.reading.problem(text, base.place, "leave `base_model:` out")
+        return (*merge.inputs, base)
+
+    def _check_once(self, inputs: Sequence[Input]) -> None:
+        seen: set[Reference] = set()
+        for one in inputs:
+            if one.model in seen:
+                hint = "give it more weight instead"
+                self.reading.problem(f"model `{_spoken(one.model)}` is listed twice", one.place, hint)
+            seen.add(one.model)
+
+    def _own(self, inputs: Sequence[Input], base: Reference | None) -> list[Setting]:
+        """What stands under the models themselves: it precedes everything else."""
+        return [
+            setting
+            for one in inputs
+            for setting in self.meant.settings(one.given, model=self._label(one.model), is_base=one.model == base)
+        ]
+
+    def _slice(self, entry: syntax.Slice) -> Slice:
+        self._check_once(entry.inputs)
+        base = (entry.base or self.merge.base) if self.known.base else None
+        ranges = tuple(
+            SliceModel(self._label(one.model), *(one.layers or (0, 1)), place=one.place) for one in entry.inputs
+        )
+        settings = (*self._own(entry.inputs, base), *self.meant.settings(entry.given))
+        return Slice(ranges, settings, base=self._label(base) if base else None, place=entry.place)
+
+    def _fixed(self) -> list[Setting]:
+        return [Setting(name, value, place=self.merge.place) for name, value in self.known.fixed.items()]
+
+    def _check_required(self, inputs: Sequence[Input]) -> None:
+        """A parameter without default must be given to each model: by itself, its slice or the whole config.
+
+        Not asked where something is wrong already: a misspelt or misplaced `weight` would be told twice.
+        """
+        name = None if self.reading.problems else self.known.required
+        groups = [(entry.inputs, entry.given, entry.base or self.merge.base) for entry in self.merge.slices]
+        for models, around, base in [*groups, (inputs, (), self.merge.base)]:
+            if name is None or any(given.name == name for given in (*around, *self.merge.given)):
+                continue
+            if self.known.params[name].of == "merge":
+                if models:
+                    text = f"`{self.merge.method}` needs `{name}`"
+                    self.reading.problem(text, self.merge.place, "set it under `parameters:`")
+                return
+            for one in models:
+                if not any(given.name == name for given in one.given) and not (self.known.base and one.model == base):
+                    self._tell_lacking(name, one)
+
+    def _tell_lacking(self, name: str, one: Input) -> None:
+        label = self._label(one.model)
+        hint = f"set `{name}` under its `parameters:`, or for all models at the top"
+        if one.model == self.merge.base and one not in self.merge.inputs:
+            hint = f"`{self.merge.method}` merges the base with the others: list it with a `{name}`, or leave it out"
+        self.reading.problem(f"`{self.merge.method}` needs `{name}` for `{label}`", one.place, hint)
+
+
+def _spoken(reference: Reference) -> str:
+    text = reference.path + (f"@{reference.revision}" if reference.revision else "")
+    if reference.lora:
+        text += f"+{reference.lora}" + (f"@{reference.lora_revision}" if reference.lora_revision else "")
+    return text

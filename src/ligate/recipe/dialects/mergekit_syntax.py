@@ -1,0 +1,305 @@
+"""mergekit's config as written: what stands where and in which line, before any of it is given a meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ligate.recipe.nodes import Item, Reading
+from ligate.recipe.schema import Place
+
+PARAMETERS = (
+    *("weight", "density", "normalize", "rescale", "lambda", "int8_mask", "t", "scale", "gamma", "epsilon"),
+    *("select_topk", "nuslerp_flatten", "nuslerp_row_wise", "normalize_weights", "eps", "max_iter", "tol"),
+    *("filter_wise", "r", "alpha"),
+)
+"""Every parameter of any method of mergekit 0.1.5."""
+
+TOP = (
+    *("name", "merge_method", "base_model", "models", "slices", "modules", "parameters"),
+    *("dtype", "out_dtype", "tokenizer_source", "tokenizer", "chat_template", "random_seed"),
+)
+MODEL = ("model", "parameters")
+SOURCE = ("model", "layer_range", "parameters")
+SLICE = ("sources", "base_model", "residual_weight", "parameters")
+MODULE = ("models", "slices", "parameters")
+FILTER = ("filter", "value")
+REFERENCE = ("model", "lora", "override_architecture")
+
+_HOMES = {
+    **dict.fromkeys(PARAMETERS, "under `parameters:`"),
+    **dict.fromkeys(TOP, "at the top of the config"),
+    **dict.fromkeys(("layer_range", "sources"), "in `slices:`, whose `sources:` name models with a `layer_range:`"),
+    "model": "in `models:`, or in the `sources:` of a slice",
+    "parameters": "beside `model:`, in a slice, or at the top of the config",
+}
+
+
+class Reference(NamedTuple):
+    """A model as mergekit names it: `path[@revision][+lora[@revision]]`."""
+
+    path: str
+    revision: str | None = None
+    lora: str | None = None
+    lora_revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """One parameter as written: a value, or values spread over the layers, for tensors whose name holds `filter`."""
+
+    name: str
+    values: tuple[Item, ...]
+    spread: bool
+    filter: str | None
+    place: Place
+
+
+@dataclass(frozen=True)
+class Input:
+    """A model that takes part, the layers it gives (None: all), its own parameters."""
+
+    model: Reference
+    layers: tuple[int, int] | None
+    given: tuple[Given, ...]
+    place: Place
+
+
+@dataclass(frozen=True)
+class Slice:
+    inputs: tuple[Input, ...]
+    base: Reference | None
+    given: tuple[Given, ...]
+    place: Place
+
+
+@dataclass(frozen=True)
+class Document:
+    """One merge. `given` are the parameters of the module, if any, before those of the whole config."""
+
+    fields: Mapping[str, Item]
+    name: str | None
+    method: str
+    base: Reference | None
+    inputs: tuple[Input, ...]
+    slices: tuple[Slice, ...]
+    given: tuple[Given, ...]
+    tokenizer: Reference | str | None  # "base" is kept as a word
+    place: Place
+
+
+def document(reading: Reading, item: Item, notes: list[str]) -> Document:
+    """Take one YAML document apart; problems go to `reading`, harmless oddities to `notes`."""
+    fields = reading.fields(item, "a mergekit config", TOP, _HOMES)
+    method = fields.get("merge_method")
+    if method is None:
+        reading.problem("`merge_method:` is missing", item.place)
+    body, module = _body(reading, fields, item)
+    return Document(
+        fields,
+        reading.text(fields.get("name"), "`name`"),
+        reading.text(method, "`merge_method`") or "",
+        reference(reading, fields.get("base_model"), notes),
+        tuple(_model(reading, entry, notes) for entry in reading.entries(body.get("models"), "`models`")),
+        tuple(_slice(reading, entry, notes) for entry in reading.entries(body.get("slices"), "`slices`")),
+        (*module, *_parameters(reading, fields.get("parameters"))),
+        _tokenizer(reading, fields, notes),
+        method.place if method else item.place,
+    )
+
+
+def _body(reading: Reading, fields: Mapping[str, Item], around: Item) -> tuple[Mapping[str, Item], tuple[Given, ...]]:
+    """Where `models` or `slices` stand: at the top, or in the only module; with the module's parameters."""
+    _one_of(reading, fields, ("models", "slices", "modules"), around)
+    modules = fields.get("modules")
+    if modules is None:
+        return fields, ()
+    found = reading.fields(modules, "`modules`")
+    others = [name for name in found if name != "default"]
+    if others:
+        names = ", ".join(f"`{name}`" for name in others)
+        hint = "with `models:` at the top every tensor is merged, of whichever part of the model"
+        reading.problem(f"merging by module ({names}) is not available yet", found[others[0]].place, hint)
+    if "default" not in found:
+        return {}, ()
+    inside = reading.fields(found["default"], "a module", MODULE, _HOMES)
+    _one_of(reading, inside, ("models", "slices"), found["default"])
+    return inside, _parameters(reading, inside.get("parameters"))
+
+
+def _one_of(reading: Reading, fields: Mapping[str, Item], keys: Sequence[str], around: Item) -> None:
+    present = [key for key in keys if key in fields]
+    spoken = " or ".join(", ".join(f"`{key}:`" for key in keys).rsplit(", ", 1))
+    if len(present) > 1:
+        both = " and ".join(f"`{key}:`" for key in present)
+        reading.problem(f"{both} exclude each other", fields[present[-1]].place, f"keep one of {spoken}")
+    elif not present:
+        reading.problem(f"nothing to merge: {spoken} is missing", around.place)
+    elif not fields[present[0]].value:
+        reading.problem(f"`{present[0]}:` is empty", fields[present[0]].place)
+
+
+def _model(reading: Reading, item: Item, notes: list[str]) -> Input:
+    fields = reading.fields(item, "an entry of `models`", MODEL, _HOMES)
+    return Input(_needed_model(reading, fields, item, notes), None, _own(reading, fields), item.place)
+
+
+def _slice(reading: Reading, item: Item, notes: list[str]) -> Slice:
+    fields = reading.fields(item, "a slice", SLICE, _HOMES)
+    sources = fields.get("sources")
+    if sources is None or not sources.value:
+        reading.problem("a slice needs `sources:`", item.place)
+    if "residual_weight" in fields:
+        notes.append(f"{fields['residual_weight'].place}: `residual_weight` has no effect, as in mergekit")
+    return Slice(
+        tuple(_source(reading, entry, notes) for entry in reading.entries(sources, "`sources`")),
+        reference(reading, fields.get("base_model"), notes),
+        _own(reading, fields),
+        sources.place if sources else item.place,
+    )
+
+
+def _source(reading: Reading, item: Item, notes: list[str]) -> Input:
+    fields = reading.fields(item, "a source", SOURCE, _HOMES)
+    model = _needed_model(reading, fields, item, notes)
+    return Input(model, _layers(reading, fields.get("layer_range"), item), _own(reading, fields), item.place)
+
+
+def _needed_model(reading: Reading, fields: Mapping[str, Item], around: Item, notes: list[str]) -> Reference:
+    found = reference(reading, fields.get("model"), notes)
+    if found is None and (fields.get("model") is None or fields["model"].value is None):
+        reading.problem("`model:` is missing", around.place, "a folder, or org/name on the Hub")
+    return found or Reference("")
+
+
+def _layers(reading: Reading, item: Item | None, around: Item) -> tuple[int, int]:
+    if item is None:
+        reading.problem("`layer_range:` is missing", around.place, "[first, end]: layers first to end - 1 are taken")
+        return 0, 1
+    ends = [reading.whole(entry, "`layer_range`", 0) for entry in reading.entries(item, "`layer_range`")]
+    if len(ends) != 2:
+        reading.problem("`layer_range` must be [first, end]", item.place, "layers first to end - 1 are taken")
+        return 0, 1
+    if not 0 <= ends[0] < ends[1]:
+        reading.problem(f"`layer_range` [{ends[0]}, {ends[1]}] takes no layer", item.place, "first must be below end")
+    return ends[0], ends[1]
+
+
+def reference(reading: Reading, item: Item | None, notes: list[str]) -> Reference | None:
+    """A model as a text or as a mapping; None where there is none, or where it cannot be understood."""
+    if item is None or item.value is None:
+        return None
+    if not isinstance(item.value, Mapping):
+        written = reading.text(item, "a model")
+        return _parsed(reading, written, item.place) if written else None
+    fields = reading.fields(item, "a model", REFERENCE)
+    if "override_architecture" in fields:
+        notes.append(f"{fields['override_architecture'].place}: `override_architecture` has no effect: no table of")
+        notes[-1] += " architectures is used, and the result keeps the config of its donor"
+    model = _located(reading, fields.get("model"))
+    if model is None:
+        reading.problem("`model:` is missing", item.place, "a folder, or org/name on the Hub")
+        return None
+    return Reference(*model, *(_located(reading, fields.get("lora")) or ()))
+
+
+def _parsed(reading: Reading, written: str, place: Place) -> Reference | None:
+    parts = written.split("+")
+    if len(parts) > 2 or any(part.count("@") > 1 or not part.partition("@")[0] for part in parts):
+        hint = "a model is `path[@revision][+lora[@revision]]`; use the mapping form for a path with `+` or `@`"
+        reading.problem(f"`{written}` cannot be understood", place, hint)
+        return None
+    return Reference(*_split(parts[0]), *(_split(parts[1]) if len(parts) > 1 else ()))
+
+
+def _split(text: str) -> tuple[str, str | None]:
+    path, _, revision = text.partition("@")
+    return path, revision or None
+
+
+def _located(reading: Reading, item: Item | None) -> tuple[str, str | None] | None:
+    """`path@revision`, or `{path: ..., revision: ...}`, where the path may hold any sign."""
+    if item is None or item.value is None:
+        return None
+    if not isinstance(item.value, Mapping):
+        written = reading.text(item, "a path")
+        return _split(written) if written else None
+    fields = reading.fields(item, "a path", ("path", "revision"))
+    path = reading.text(fields.get("path"), "`path`")
+    if not path:
+        reading.problem("`path:` is missing", item.place)
+    return path or "", reading.text(fields.get("revision"), "`revision`")
+
+
+def _tokenizer(reading: Reading, fields: Mapping[str, Item], notes: list[str]) -> Reference | str | None:
+    block, source = fields.get("tokenizer"), fields.get("tokenizer_source")
+    hint = "`tokenizer_source: base`, or a model, takes that model's tokenizer where all vocabularies are equal"
+    if block is not None and block.value is not None:
+        reading.problem("the `tokenizer:` block is not available yet", block.place, hint)
+        return None
+    if source is None or source.value is None:
+        return None
+    if source.text == "union":
+        reading.problem("`tokenizer_source: union` is not available yet", source.place, hint)
+        return None
+    return "base" if source.text == "base" else reference(reading, source, notes)
+
+
+def _own(reading: Reading, fields: Mapping[str, Item]) -> tuple[Given, ...]:
+    return _parameters(reading, fields.get("parameters"))
+
+
+def _parameters(reading: Reading, item: Item | None) -> tuple[Given, ...]:
+    fields = reading.fields(item, "`parameters`")
+    return tuple(given for name, entry in fields.items() for given in _given(reading, name, entry))
+
+
+def _given(reading: Reading, name: str, item: Item) -> list[Given]:
+    """A scalar, a list over the layers, one filter, or several of which the first that matches counts."""
+    if isinstance(item.value, Mapping):
+        return _filtered(reading, name, item)
+    if isinstance(item.value, Sequence) and not isinstance(item.value, str):
+        if any(isinstance(entry.value, Mapping) for entry in item.value):
+            found = [given for entry in item.value for given in _filtered(reading, name, entry)]
+            _check_reachable(reading, found)
+            return found
+        return _spread(reading, name, item, None, item.place)
+    return _spread(reading, name, item, None, item.place)
+
+
+def _filtered(reading: Reading, name: str, item: Item) -> list[Given]:
+    fields = reading.fields(item, f"an entry of `{name}`", FILTER)
+    if not isinstance(item.value, Mapping):
+        return []
+    if "value" not in fields:
+        reading.problem(f"an entry of `{name}` needs a `value:`", item.place)
+        return []
+    written = reading.text(fields.get("filter"), "`filter`")
+    place = fields["filter"].place if "filter" in fields else fields["value"].place
+    return _spread(reading, name, fields["value"], None if written in ("*", "") else written, place)
+
+
+def _spread(reading: Reading, name: str, item: Item, pattern: str | None, place: Place) -> list[Given]:
+    if item.value is None or isinstance(item.value, Mapping):
+        reading.wrong(item, f"`{name}`", "a value, a list over the layers, or filters")
+        return []
+    if isinstance(item.value, (str, int, float)):
+        return [Given(name, (item,), False, pattern, place)]
+    if not item.value:
+        reading.problem(f"`{name}` is an empty list", item.place)
+    for entry in item.value:
+        if not isinstance(entry.value, (str, int, float)):
+            reading.wrong(entry, f"an element of `{name}`", "a plain value")
+    return [Given(name, tuple(item.value), True, pattern, place)] if item.value else []
+
+
+def _check_reachable(reading: Reading, found: Sequence[Given]) -> None:
+    """mergekit takes the first entry that matches: nothing behind an entry without filter is ever used."""
+    for number, given in enumerate(found):
+        if given.filter is None and number < len(found) - 1:
+            later = found[number + 1]
+            text = f"`{given.name}`: `{later.filter or 'this value'}` is never reached"
+            hint = f"line {given.place.line} above speaks of every tensor; put it last"
+            reading.problem(text, later.place, hint)
+            return
