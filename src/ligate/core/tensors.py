@@ -51,6 +51,11 @@ def torch_dtype(dtype: str) -> torch.dtype:
     return getattr(torch, _DTYPES[dtype][1])
 
 
+def torch_name(dtype: str) -> str:
+    """`BF16` -> `bfloat16`, as configs write it."""
+    return _DTYPES[dtype][1]
+
+
 def dtype_name(dtype: torch.dtype) -> str:
     """`torch.bfloat16` -> `BF16`; KeyError for a dtype that safetensors cannot store."""
     return _NAMES[str(dtype).removeprefix("torch.")]

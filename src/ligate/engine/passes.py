@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ligate.core import kernels
 from ligate.core.draw import uniform
-from ligate.core.errors import InputError, LigateError, NonFiniteError
+from ligate.core.errors import InputError, LigateError, NonFiniteError, RecipeError
 from ligate.core.method import Site, Stat
 from ligate.core.tensors import MERGEABLE, Sink
 
@@ -47,6 +48,7 @@ def observe_segment(job: Job, stat: Stat, state: Any, segment: int, space: Works
 def observe_sample(job: Job, stat: Stat, state: Any, elements: int, space: Workspace, terms: Terms) -> Any:
     """One statistic over a few short pieces of the tensor."""
     for span, block in _blocks(job, iter(job.cut.glimpses(elements)), space, None, terms):
+        _cast(job, span, block, check=False)
         state = _observe(job, stat, state, span, block)
     return state
 
@@ -56,10 +58,12 @@ def apply_segment(job: Job, segment: int, space: Workspace, terms: Terms) -> Non
     hashers = _hashers(job, segment, terms)
     written = digest.hasher() if terms.hashing else None
     rule, known = _rule(job), {**job.values, **job.out.params}
+    check = not terms.allow_nonfinite
     for span, block in _checked_blocks(job, segment, space, hashers, terms):
         base, tuned = _split(job, block.numbers)
-        block.result.copy_(rule(base, tuned, site=_site(job, span), **known))
-        _check_result(job, span, block, terms)
+        numbers = _sound(job, rule(base, tuned, site=_site(job, span), **known), block)
+        if not kernels.narrow(numbers, block.result, check=check) and check:
+            raise _broken_result(job, span, block.result)
         _emit(job, span, block.bytes_out, written, terms)
     _note_inputs(job, segment, hashers)
     if written is not None:
@@ -70,15 +74,29 @@ def copy_segment(job: Job, segment: int, space: Workspace, terms: Terms) -> None
     """The first operand as it is; any other operand must be equal to it."""
     hashers = _hashers(job, segment, terms)
     written = digest.hasher() if terms.hashing else None
-    for span, block in _blocks(job, job.cut.blocks(job.segments[segment]), space, hashers, terms, cast=False):
+    check = job.out.dtype in MERGEABLE and not terms.allow_nonfinite
+    for span, block in _blocks(job, job.cut.blocks(job.segments[segment]), space, hashers, terms):
         _check_equal(job, span, block)
         block.result.copy_(block.stored[0])
-        if job.out.dtype in MERGEABLE:
-            _check_result(job, span, block, terms)
+        if check and not kernels.all_finite(block.result):
+            raise _broken_copy(job, span, block)
         _emit(job, span, block.bytes_out, written, terms)
     _note_inputs(job, segment, hashers)
     if written is not None:
         job.written[segment] = digest.of_segment(written)
+
+
+def _sound(job: Job, numbers: Any, block: Block) -> Tensor:
+    """What a rule returned, if it is what a rule has to return (a user's own may err)."""
+    rows = block.rows[0]
+    if not isinstance(numbers, Tensor) or numbers.shape != rows.shape or numbers.dtype != rows.dtype:
+        found = f"{numbers.dtype} {tuple(numbers.shape)}" if isinstance(numbers, Tensor) else type(numbers).__name__
+        raise RecipeError(
+            f"the rule returned {found} where {rows.dtype} {tuple(rows.shape)} is due",
+            where=f"{job.out.method}, tensor {job.out.name}",
+            hint="a rule returns one number for each element of its block, in the dtype it was given.",
+        )
+    return numbers.contiguous()
 
 
 def _rule(job: Job) -> Callable[..., Tensor]:
@@ -111,18 +129,17 @@ def _checked_blocks(
     job: Job, segment: int, space: Workspace, hashers: list[Any] | None, terms: Terms
 ) -> Iterator[tuple[Span, Block]]:
     """The numbers of a segment's blocks; that they are finite is checked the first time they are read."""
-    first = not job.checked[segment] and not terms.allow_nonfinite
+    check = not job.checked[segment] and not terms.allow_nonfinite
     for span, block in _blocks(job, job.cut.blocks(job.segments[segment]), space, hashers, terms):
-        if first:
-            _check_inputs(job, span, block)
+        _cast(job, span, block, check=check)
         yield span, block
     job.checked[segment] = True
 
 
 def _blocks(
-    job: Job, spans: Iterator[Span], space: Workspace, hashers: list[Any] | None, terms: Terms, *, cast: bool = True
+    job: Job, spans: Iterator[Span], space: Workspace, hashers: list[Any] | None, terms: Terms
 ) -> Iterator[tuple[Span, Block]]:
-    """Read, hash, check and cast block after block into the same buffers."""
+    """Read and hash block after block into the same buffers."""
     names = [operand.name for operand in job.out.operands]
     dtypes = job.stored
     size, block, announced = -1, None, 0
@@ -139,11 +156,14 @@ def _blocks(
             announced = _announce(job, names, max(announced, span.stop))
         for state, data in zip(hashers or (), block.bytes_in, strict=False):
             state.update(data)
-        if cast:
-            for row, stored in zip(block.numbers, block.stored, strict=True):
-                row.copy_(stored)
         terms.progress(nbytes)
         yield span, block
+
+
+def _cast(job: Job, span: Span, block: Block, *, check: bool) -> None:
+    for operand, stored in enumerate(block.stored):
+        if not kernels.widen(stored, block.rows[operand], check=check) and check:
+            raise _broken_input(job, span, operand, block.rows[operand])
 
 
 def _announce(job: Job, names: list[str], start: int) -> int:
@@ -173,33 +193,30 @@ def _emit(job: Job, span: Span, data: memoryview, written: Any, terms: Terms) ->
     terms.progress(len(data))
 
 
-def _check_inputs(job: Job, span: Span, block: Block) -> None:
-    """A sum is the cheapest detector: NaN and infinity survive it. A finite sum proves that all is finite."""
-    if math.isfinite(block.numbers.sum().item()):
-        return
-    for source, operand, row in zip(job.sources, job.out.operands, block.numbers, strict=True):
-        broken = (~torch.isfinite(row)).nonzero()
-        if len(broken):
-            at = int(broken[0])
-            raise NonFiniteError(
-                f"{_spoken(row[at])} at element {span.start + at}",
-                where=f"{source.place(operand.name)}, tensor {operand.name}, model {source.label}",
-                hint="repair or replace this checkpoint; `--allow-nonfinite` merges it as it is.",
-            )
+def _broken_input(job: Job, span: Span, operand: int, numbers: Tensor) -> NonFiniteError:
+    source, name = job.sources[operand], job.out.operands[operand].name
+    at = int((~torch.isfinite(numbers)).nonzero()[0])
+    return NonFiniteError(
+        f"{_spoken(numbers[at])} at element {span.start + at}",
+        where=f"{source.place(name)}, tensor {name}, model {source.label}",
+        hint="repair or replace this checkpoint; `--allow-nonfinite` merges it as it is.",
+    )
 
 
-def _check_result(job: Job, span: Span, block: Block, terms: Terms) -> None:
-    wide = torch.float32 if block.result.dtype == torch.float16 else None  # float16 sums overflow early
-    if terms.allow_nonfinite or math.isfinite(block.result.sum(dtype=wide).item()):
-        return
-    broken = (~torch.isfinite(block.result)).nonzero()
-    if len(broken):
-        at = int(broken[0])
-        raise NonFiniteError(
-            f"the result is {_spoken(block.result[at])} at element {span.start + at}",
-            where=f"tensor {job.out.name}",
-            hint=f"{job.out.method or 'a copy'} left the range of {job.out.dtype}: smaller weights or a wider dtype.",
-        )
+def _broken_copy(job: Job, span: Span, block: Block) -> NonFiniteError:
+    """The input's fault, or that of a narrower output dtype."""
+    stored = block.stored[0]
+    faulty = not kernels.all_finite(stored)
+    return _broken_input(job, span, 0, stored) if faulty else _broken_result(job, span, block.result)
+
+
+def _broken_result(job: Job, span: Span, result: Tensor) -> NonFiniteError:
+    at = int((~torch.isfinite(result)).nonzero()[0])
+    return NonFiniteError(
+        f"the result is {_spoken(result[at])} at element {span.start + at}",
+        where=f"tensor {job.out.name}",
+        hint=f"{job.out.method or 'a copy'} left the range of {job.out.dtype}: use smaller weights or a wider dtype.",
+    )
 
 
 def _check_equal(job: Job, span: Span, block: Block) -> None:

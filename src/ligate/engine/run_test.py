@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ligate.core.errors import InputError, NonFiniteError
+from ligate.core.errors import InputError, NonFiniteError, RecipeError
 from ligate.core.method import Again, Stat, method
 from ligate.core.tensors import Header, dtype_name, itemsize
 from ligate.engine import blocks
@@ -197,6 +197,16 @@ def test_a_result_that_overflows_is_named():
     plan = _plan({"w": (5,)}, dtype="F16", params={"scale": 3.0})
     with pytest.raises(NonFiniteError, match="tensor w: the result is inf at element 3"):
         run(plan, shelves, lambda _: _card(total), _sink(plan))
+
+
+@pytest.mark.parametrize("answer", [lambda t: t.double(), lambda t: t[:-1], lambda t: None])
+def test_a_rule_that_returns_something_else_is_told(answer):
+    def rule(base, tuned, *, site):
+        return answer(tuned[0])
+
+    plan = _plan({"w": (5,)})
+    with pytest.raises(RecipeError, match=r"m, tensor w: the rule returned .* where torch.float32 \(5,\) is due"):
+        run(plan, _shelves({"w": (5,)}, 3), lambda _: _card(rule), _sink(plan))
 
 
 def test_large_finite_numbers_are_not_mistaken_for_infinity():

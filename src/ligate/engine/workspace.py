@@ -17,6 +17,7 @@ class Block(NamedTuple):
     stored: Sequence[Tensor]  # [n] per operand, in its stored dtype
     bytes_in: Sequence[memoryview]  # the same memory
     numbers: Tensor  # [operands, n] in the compute dtype
+    rows: Sequence[Tensor]  # [n] per operand, of the same memory
     result: Tensor  # [n] in the output's dtype
     bytes_out: memoryview
 
@@ -38,11 +39,13 @@ class Workspace:
         self._result = _at_least(self._result, n * itemsize(out))
         raw = [self._stored[i][: n * itemsize(dtype)] for i, dtype in enumerate(dtypes)]
         numbers = self._numbers[: len(dtypes) * n * itemsize(compute)].view(torch_dtype(compute))
+        table = numbers.view(len(dtypes), n)
         result = self._result[: n * itemsize(out)]
         return Block(
             stored=[buffer.view(torch_dtype(dtype)) for buffer, dtype in zip(raw, dtypes, strict=True)],
             bytes_in=[buffer.numpy().data for buffer in raw],
-            numbers=numbers.view(len(dtypes), n),
+            numbers=table,
+            rows=table.unbind(),
             result=result.view(torch_dtype(out)),
             bytes_out=result.numpy().data,
         )

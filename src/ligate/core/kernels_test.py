@@ -1,0 +1,77 @@
+"""The compiled loops and their torch counterparts give the same bits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ligate.core import kernels
+
+SIZES = [0, 1, 7, 4096, 4097, 70_001]
+SPECIAL = [0.0, -0.0, 1e-40, -1e-40, 6e4, 1.0039062, 1.01171875, -1.00390625]
+
+
+@pytest.fixture(params=["compiled", "torch"])
+def path(request, monkeypatch):
+    if request.param == "torch":
+        monkeypatch.setattr(kernels, "_library", lambda: None)
+    elif not kernels.compiled():
+        pytest.skip("installed without a C compiler")
+    return request.param
+
+
+def _numbers(size, dtype, models=1):
+    generator = torch.Generator().manual_seed(size)
+    numbers = torch.randn(models, size, generator=generator, dtype=torch.float64) * 0.1
+    numbers[:, : len(SPECIAL)] = torch.tensor(SPECIAL, dtype=torch.float64)[:size]
+    return numbers.to(dtype)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_casts_are_those_of_torch(path, size, dtype):
+    stored = _numbers(size, dtype)[0]
+    wide = torch.float64 if dtype == torch.float32 else torch.float32
+    numbers, result = torch.empty(size, dtype=wide), torch.empty(size, dtype=dtype)
+    assert kernels.widen(stored, numbers, check=True)
+    assert torch.equal(numbers, stored.to(wide))
+    shifted = numbers * (1.001 if dtype == torch.float16 else 5.6e33)  # some round to infinity
+    assert kernels.narrow(shifted, result, check=True) == bool(shifted.to(dtype).isfinite().all())
+    assert torch.equal(result, shifted.to(dtype))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_what_is_not_finite_is_found(path, value, dtype):
+    numbers = torch.zeros(5000)
+    numbers[4321] = value
+    wide = torch.empty(5000, dtype=torch.float64 if dtype == torch.float32 else torch.float32)
+    assert not kernels.widen(numbers.to(dtype), wide, check=True)
+    result = torch.empty(5000, dtype=dtype)
+    assert not kernels.narrow(wide, result, check=True)
+    assert torch.equal(result.isnan(), numbers.isnan())
+
+
+def test_large_finite_sums_are_not_mistaken_for_infinity(path):
+    for dtype, large in ((torch.bfloat16, 3e38), (torch.float16, 6e4), (torch.float32, 3e38), (torch.float64, 1e308)):
+        assert kernels.all_finite(torch.full((100,), large, dtype=dtype))
+
+
+@pytest.mark.parametrize("size", SIZES[1:])
+@pytest.mark.parametrize("models", [1, 2, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weighted_sums_round_each_product_and_sum(path, size, models, dtype):
+    rows, base = _numbers(size, dtype, models), _numbers(size, dtype)[0] + 0.01
+    weights = [0.3, -1.7, 0.11, 2.0, 1e-3][:models]
+    exact = torch.tensor(weights, dtype=dtype)
+    total, deltas = rows[0] * exact[0], (rows[0] - base) * exact[0]
+    for k in range(1, models):
+        total, deltas = total + rows[k] * exact[k], deltas + (rows[k] - base) * exact[k]
+    assert torch.equal(kernels.weighted_sum(rows, weights), total)
+    assert torch.equal(kernels.weighted_deltas(base, rows, weights), deltas)
+
+
+def test_gradients_take_the_torch_path():
+    rows = torch.randn(3, 8, requires_grad=True)
+    kernels.weighted_sum(rows, (1.0, 2.0, 3.0)).sum().backward()
+    assert torch.equal(rows.grad, torch.tensor([1.0, 2.0, 3.0])[:, None].expand(3, 8))
