@@ -90,3 +90,46 @@ def before_layers(name: str) -> bool:
     if "lm_head" in name or "embed_out" in name or "post" in name:
         return False
     return any(word in name for word in BEFORE_WORDS)
+
+
+COUNT_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "depth", "num_blocks")
+"""Config keys that count the layers of a model's only stack (or of its encoder)."""
+
+STACK_COUNT_KEYS = {
+    "encoder": ("encoder_layers", "num_encoder_layers"),
+    "decoder": ("decoder_layers", "num_decoder_layers"),
+}
+"""Config keys that count the layers of one of two stacks, by the word in the stack's name."""
+
+SECTIONS = {
+    "vision": ("vision_config",),
+    "visual": ("vision_config",),
+    "audio": ("audio_config",),
+    "text_model": ("text_config",),
+    "language_model": ("text_config", "llm_config", "language_config"),
+}
+"""Nested tables of a config, by the word in the name of the stack they speak of."""
+
+INNER_SECTIONS = ("text_config", "llm_config", "language_config")
+"""Nested tables that speak of the only stack of layers when the config itself does not."""
+
+PER_LAYER = (
+    *("layer_types", "mlp_layer_types", "layers_block_type", "hybrid_override_pattern", "block_types"),
+    *("no_rope_layers", "layer_rope_theta", "indexer_types", "attention_layers", "attn_layers", "attention_window"),
+    *("num_attention_heads_per_layer", "num_key_value_heads_per_layer", "num_kv_heads", "block_configs"),
+)
+"""Config keys with one value per layer."""
+
+LAYER_NUMBERS = (
+    *("mlp_only_layers", "moe_layers", "cross_attention_layers", "attn_layer_indices", "local_layer_ids"),
+    *("fullatt_block_indexes", "global_attn_indexes", "window_block_indices"),
+)
+"""Config keys that list layers by their number."""
+
+LAYER_RHYTHMS = (
+    *("first_k_dense_replace", "num_dense_layers", "max_window_layers", "num_kv_shared_layers"),
+    *("sliding_window_pattern", "full_attention_interval", "global_attn_every_n_layers", "no_rope_layer_interval"),
+    *("decoder_sparse_step", "moe_layer_freq", "interleave_moe_layer_step", "moe_layer_interval"),
+    *("attn_layer_period", "attn_layer_offset", "expert_layer_period", "expert_layer_offset"),
+)
+"""Config keys that tell a layer's kind from its number, so that moving a layer may change its kind."""

@@ -24,7 +24,7 @@ _KINDS = ("null", "bool", "int", "float", "str", "timestamp", "value", "seq", "m
 _TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in _KINDS)
 _MERGE = "tag:yaml.org,2002:merge"
 _WORDS: Mapping[str, Value] = {
-    **dict.fromkeys(("", "~", "null", "none"), None),
+    **dict.fromkeys(("", "~", "null"), None),
     **dict.fromkeys(("true", "yes", "on"), True),
     **dict.fromkeys(("false", "no", "off"), False),
 }
@@ -107,7 +107,7 @@ class _Tree:
         if isinstance(node, yaml.SequenceNode):
             return Item(tuple(self.item(child, self._place(child), depth + 1) for child in node.value), place)
         quoted = isinstance(node, yaml.ScalarNode) and node.style is not None
-        return Item(node.value if quoted else _plain(node.value), place, node.value)
+        return Item(node.value if quoted else plain(node.value), place, node.value)
 
     def _mapping(self, node: yaml.MappingNode, depth: int) -> Mapping[str, Item]:
         own: dict[str, Item] = {}
@@ -141,7 +141,7 @@ class _Tree:
         self.problems.append(RecipeError(text, where=str(place), hint=hint))
 
 
-def _plain(text: str) -> Value:
+def plain(text: str) -> Value:
     """Numbers as people write them: `1e-3` is one, `1:30` and `0o17` are not."""
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]

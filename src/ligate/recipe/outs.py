@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 from ligate.core.errors import InputError, LigateError
 from ligate.core.tensors import MERGEABLE, Header, Source
 from ligate.engine.plan import Operand, Out
+from ligate.io.views import common_prefix_remedy
 
 from .architecture import is_vocabulary, tied_to
 from .findings import Findings, counted, listed
@@ -96,12 +98,24 @@ class Maker:
         """Say it of those who lack the tensor, or of the few that alone have it."""
         lacking = [label for label, name in zip(self.part.labels, row.inputs, strict=True) if name is None]
         having = [label for label in self.part.labels if label not in lacking]
+        if any(label in self._prefixed for label in self.part.labels):
+            for label, remedy in self._prefixed.items():
+                findings.add(_told_prefix(label, remedy))
+            return
         if len(having) < len(lacking) or (len(having) == len(lacking) and self.part.labels[0] in lacking):
             self._tell_extra(row, having, lacking, findings)
             return
         hint = self._remedy(row.name, lacking[0])
         for label in lacking:
             findings.repeated(("missing", label, tuple(having), hint), row.name, _missing(label, having, hint))
+
+    @cached_property
+    def _prefixed(self) -> Mapping[str, str]:
+        """Models whose names differ from another model's by a known prefix, with the remedy."""
+        labels = self.part.labels
+        pairs = [(label, labels[0] if number else labels[-1]) for number, label in enumerate(labels)]
+        found = {one: common_prefix_remedy(self.headers[one], self.headers[other]) for one, other in pairs}
+        return {label: remedy for label, remedy in found.items() if remedy}
 
     def _tell_extra(self, row: Row, having: Sequence[str], lacking: Sequence[str], findings: Findings) -> None:
         name = next(name for name in row.inputs if name is not None)
@@ -131,6 +145,11 @@ def _missing(label: str, having: Sequence[str], hint: str) -> Callable[[Sequence
         return InputError(text, where=f"model {label}", hint=hint)
 
     return tell
+
+
+def _told_prefix(label: str, remedy: str) -> LigateError:
+    text = "its tensor names only differ from those of the other models by a prefix"
+    return InputError(text, where=f"model {label}", hint=f"give the source `{label}` `{remedy}`")
 
 
 def _compatible(first: Header, other: Header) -> bool:

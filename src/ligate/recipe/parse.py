@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ligate.core.errors import RecipeError
 
-from .dialects import ligate
+from .dialects import ligate, mergekit
 from .nodes import Item, read
 from .schema import Recipe
 
@@ -33,8 +33,6 @@ def parse_text(text: str, name: str = "recipe") -> Recipe:
     """As `parse_file`, for a text; `name` stands in messages."""
     documents = read(text, name)
     if _is_mergekit(documents):
-        from .dialects import mergekit
-
         return mergekit.read(documents)
     return ligate.read(documents)
 

@@ -27,7 +27,21 @@ def step_order(recipe: Recipe) -> tuple[Step, ...]:
 
 def donor(recipe: Recipe, step: Step) -> str:
     """The label of the source whose config, tokenizer and metadata the result gets."""
-    return recipe.output.donor or step.base or step.models[0]
+    return origin(recipe, recipe.output.donor or step.base or step.models[0])
+
+
+def origin(recipe: Recipe, label: str) -> str:
+    """The source behind a label: where an earlier step's result takes its dtypes and its config from."""
+    while step := earlier_step(recipe, label):
+        label = step.base or step.models[0]
+    return label
+
+
+def earlier_step(recipe: Recipe, label: str) -> Step | None:
+    """The step whose result the label names, by itself or as the path of a source."""
+    spec = recipe.sources.get(label)
+    name = spec.path if spec else label
+    return next((step for step in recipe.steps if step.name == name), None)
 
 
 def resolve(recipe: Recipe, step: Step, sources: Mapping[str, Source], lookup: Lookup) -> Plan:
@@ -97,19 +111,8 @@ def _store(recipe: Recipe, step: Step, sources: Mapping[str, Source]) -> Store:
         return lambda label, name, header: asked
     if not last:
         return lambda label, name, header: "F64" if header.native == "F64" else "F32"
-    origins = {label: sources[_origin(recipe, label)].headers() for label in step_labels(step)}
+    origins = {label: sources[origin(recipe, label)].headers() for label in step_labels(step)}
     return lambda label, name, header: origins[label].get(name, header).native
-
-
-def _origin(recipe: Recipe, label: str) -> str:
-    """The checkpoint from which an earlier step's result takes its dtypes."""
-    steps = {step.name: step for step in recipe.steps if step.name}
-    while True:
-        spec = recipe.sources.get(label)
-        step = steps.get(spec.path if spec else label)
-        if step is None:
-            return label
-        label = step.base or step.models[0]
 
 
 def _without_dropped(patterns: Sequence[str], headers: Headers) -> tuple[Headers, tuple[Operand, ...]]:

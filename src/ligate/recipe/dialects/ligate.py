@@ -29,12 +29,12 @@ SOURCE = ("path", "revision", "adapter", "strip_prefix", "alias")
 ADAPTER = ("path", "revision", "scale")
 STEP = ("name", "method", "base", "models", "parameters", "slices", "dtype")
 SLICE = ("layers", "method", "base", "parameters", "stack")
-OUTPUT = ("dtype", "shard_size", "donor", "tokenizer", "drop")
+OUTPUT = ("dtype", "shard_size", "donor", "tokenizer", "chat_template", "drop")
 FILTER = ("match", "value")
 
 _HOMES = {
     **dict.fromkeys(("sources", "merge", "steps", "output", "seed"), "at the top of the recipe"),
-    **dict.fromkeys(("shard_size", "donor", "tokenizer", "drop", "dtype"), "under `output:`"),
+    **dict.fromkeys(OUTPUT, "under `output:`"),
     **dict.fromkeys(("method", "base", "models", "parameters", "slices"), "under `merge:` or in a step"),
     **dict.fromkeys(("revision", "adapter", "strip_prefix", "alias", "path"), "in a source"),
 }
@@ -258,7 +258,8 @@ def _output(reading: Reading, item: Item | None) -> Output:
         reading.text(fields.get("donor"), "`donor`"),
         reading.text(fields.get("tokenizer"), "`tokenizer`"),
         tuple(reading.text(glob, "`drop`") or "" for glob in globs),
-        item.place if item else Place(),
+        chat_template=reading.text(fields.get("chat_template"), "`chat_template`"),
+        place=item.place if item else Place(),
     )
 
 
