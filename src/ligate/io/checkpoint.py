@@ -8,42 +8,42 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ligate.core.errors import InputError
-from ligate.core.suggest import nearest
 from ligate.core.tensors import Header, Source, itemsize
 
-from .folder import Weights, find_weights
+from .folder import Kind, Weights, component_weights, file_weights, folder_weights, no_weights
 from .locate import locate
-from .ranges import announce, open_input, read_at
-from .safetensors import FileHeader, read_header
+from .missing import unknown_tensor
+from .ranges import announce, cannot_read, open_input, read_at
+from .safetensors import read_header
 
 
 class _Span(NamedTuple):
-    """Where a tensor lies, with everything a read needs."""
+    """First and last byte of a tensor in its file."""
 
-    fd: int
     begin: int
     end: int
     itemsize: int
-    path: Path
 
 
-class SafetensorsSource:
-    """Tensors of one or several safetensors files, in stored order: file by file, by offset."""
+class SafetensorsFile:
+    """The tensors of one safetensors file, read by offset from any number of threads."""
 
-    def __init__(self, paths: Sequence[Path], *, label: str, folder: Path | None, extra: Sequence[Path] = ()) -> None:
+    folder: Path | None = None
+
+    def __init__(self, path: Path, label: str) -> None:
         self.label = label
-        self.folder = folder
-        self._files = (*extra, *paths)
-        self._headers: dict[str, Header] = {}
-        self._spans: dict[str, _Span] = {}
-        self._metadata: dict[str, str] = {}
-        self._fds: list[int] = []
+        self._path = path
+        self._fd, size = open_input(path)
         try:
-            for path in paths:
-                self._add(path)
+            found = read_header(self._fd, size, path)
         except BaseException:
-            self.close()
+            os.close(self._fd)
             raise
+        self._metadata = found.metadata
+        self._headers = {entry.name: entry.header for entry in found.entries}
+        self._spans = {
+            name: _Span(begin, begin + nbytes, itemsize(header.dtype)) for name, header, begin, nbytes in found.entries
+        }
 
     def headers(self) -> Mapping[str, Header]:
         return self._headers
@@ -52,57 +52,108 @@ class SafetensorsSource:
         span = self._span(name)
         offset = span.begin + start * span.itemsize
         if start < 0 or offset + len(out) > span.end:
-            raise InputError(f"elements from {start} on: {len(out)} bytes are more than there are").inside(
-                tensor=name, model=self.label
+            raise InputError(f"{len(out):,} bytes from element {start:,} on reach outside the tensor").inside(
+                file=self._path, tensor=name, model=self.label
             )
         try:
-            read_at(span.fd, offset, out)
+            read_at(self._fd, offset, out)
         except (OSError, EOFError) as error:
             raise InputError(
-                f"cannot be read: {error}", hint="the file changed or its disk failed: copy it again."
-            ).inside(file=span.path, tensor=name, model=self.label) from None
+                f"cannot be read: {error}", hint="the file changed meanwhile or its disk fails: copy it again."
+            ).inside(file=self._path, tensor=name, model=self.label) from None
 
     def prefetch(self, name: str, start: int, stop: int) -> None:
         span = self._span(name)
-        announce(span.fd, span.begin + start * span.itemsize, (stop - start) * span.itemsize)
+        announce(self._fd, span.begin + start * span.itemsize, (stop - start) * span.itemsize)
 
     def place(self, name: str) -> str:
-        return str(self._span(name).path)
+        self._span(name)
+        return str(self._path)
 
     def files(self) -> Sequence[Path]:
-        return self._files
+        return (self._path,)
 
     def metadata(self) -> Mapping[str, str]:
         return self._metadata
 
     def close(self) -> None:
-        self._spans.clear()
-        while self._fds:
-            os.close(self._fds.pop())
-
-    def _add(self, path: Path) -> None:
-        fd, size = open_input(path)
-        self._fds.append(fd)
-        found: FileHeader = read_header(fd, size, path)
-        for name, header, begin, nbytes in found.entries:
-            if name in self._spans:
-                other = self._spans[name].path.name
-                raise InputError(
-                    f"the tensor is also in {other}", hint="remove the file that is not part of this model."
-                ).inside(file=path, tensor=name)
-            self._headers[name] = header
-            self._spans[name] = _Span(fd, begin, begin + nbytes, itemsize(header.dtype), path)
-        self._metadata = {**found.metadata, **self._metadata}
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._spans = -1, {}
 
     def _span(self, name: str) -> _Span:
-        try:
-            return self._spans[name]
-        except KeyError:
-            if not self._fds:
-                raise InputError("the source is closed").inside(tensor=name, model=self.label) from None
-            raise InputError(
-                f"there is no tensor {name!r}", where=f"model {self.label}", hint=nearest(name, self._headers)
-            ) from None
+        span = self._spans.get(name)
+        if span is None:
+            raise unknown_tensor(name, self)
+        return span
+
+
+class Checkpoint:
+    """Several files as one source, in their order; a tensor that two of them hold is refused."""
+
+    def __init__(self, label: str, folder: Path | None, told_by: Sequence[Path] = ()) -> None:
+        self.label = label
+        self.folder = folder
+        self._told_by = tuple(told_by)
+        self._parts: list[Source] = []
+        self._where: dict[str, tuple[Source, str]] = {}
+        self._headers: dict[str, Header] = {}
+
+    def add(self, part: Source, prefix: str = "") -> None:
+        """Take over a source; its tensors are called `prefix` + name here."""
+        self._parts.append(part)
+        for name, header in part.headers().items():
+            known = self._where.setdefault(prefix + name, (part, name))
+            if known[0] is not part:
+                raise InputError(
+                    f"the tensor is also in {known[0].place(known[1])}",
+                    hint="remove the file that is not part of this model.",
+                ).inside(file=part.place(name), tensor=name)
+            self._headers[prefix + name] = header
+
+    def require(self, promised: Mapping[str, Path], index: Path) -> None:
+        """Refuse an index that names a tensor which its file does not hold."""
+        for name, path in promised.items():
+            if name not in self._where or self.place(name) != str(path):
+                held = f"; it is in {self.place(name)}" if name in self._where else ""
+                raise InputError(
+                    f"says that {path.name} holds {name!r}, which it does not{held}",
+                    where=str(index),
+                    hint="download the model again: its files do not belong together.",
+                )
+
+    def headers(self) -> Mapping[str, Header]:
+        return self._headers
+
+    def read_into(self, name: str, start: int, out: memoryview) -> None:
+        part, inner = self._part(name)
+        part.read_into(inner, start, out)
+
+    def prefetch(self, name: str, start: int, stop: int) -> None:
+        part, inner = self._part(name)
+        part.prefetch(inner, start, stop)
+
+    def place(self, name: str) -> str:
+        part, inner = self._part(name)
+        return part.place(inner)
+
+    def files(self) -> Sequence[Path]:
+        return (*self._told_by, *(path for part in self._parts for path in part.files()))
+
+    def metadata(self) -> Mapping[str, str]:
+        """Of all files together; where they differ the first speaks."""
+        return {key: text for part in reversed(self._parts) for key, text in part.metadata().items()}
+
+    def close(self) -> None:
+        self._where = {}
+        while self._parts:
+            self._parts.pop().close()
+
+    def _part(self, name: str) -> tuple[Source, str]:
+        found = self._where.get(name)
+        if found is None:
+            raise unknown_tensor(name, self)
+        return found
 
 
 def open_source(
@@ -114,13 +165,44 @@ def open_source(
     strip_prefix: str = "",
     alias: Mapping[str, str] | None = None,
 ) -> Source:
-    """Open a model by local path or Hub id (`org/name@revision`); a path that looks local never meets the network."""
-    return _open(find_weights(locate(path, revision)), label)
+    """Open a model by local path or Hub id (`org/name@revision`); a path that looks local never meets the network.
+
+    Of a folder with components (diffusers, sentence-transformers) the tensors are called `component/name`.
+    """
+    return open_checkpoint(locate(path, revision), label)
 
 
-def _open(weights: Weights, label: str) -> Source:
-    if weights.kind == "pickle":
-        from .pickle import open_pickle
+def open_checkpoint(place: Path, label: str) -> Source:
+    """The weights of a local file or folder, as they are stored."""
+    try:
+        if not place.is_dir():
+            return _joined(label, None, {"": file_weights(place)})
+        root, components = folder_weights(place), component_weights(place)
+        if root is None and not components:
+            raise no_weights(place)
+    except OSError as error:
+        raise cannot_read(place, error) from None
+    below = {f"{name}/": weights for name, weights in components.items()}
+    return _joined(label, place, {"": root, **below} if root else below)
 
-        return open_pickle(weights.paths[0], label)
-    return SafetensorsSource(weights.paths, label=label, folder=weights.folder, extra=weights.extra)
+
+def _joined(label: str, folder: Path | None, parts: Mapping[str, Weights]) -> Source:
+    source = Checkpoint(label, folder, [weights.told_by for weights in parts.values() if weights.told_by])
+    try:
+        for prefix, weights in parts.items():
+            for path in weights.paths:
+                source.add(_opened(path, weights.kind, label), prefix)
+            if weights.told_by:
+                source.require({prefix + name: path for name, path in weights.promised.items()}, weights.told_by)
+    except BaseException:
+        source.close()
+        raise
+    return source
+
+
+def _opened(path: Path, kind: Kind, label: str) -> Source:
+    if kind == "safetensors":
+        return SafetensorsFile(path, label)
+    from .pickle import open_pickle
+
+    return open_pickle(path, label)

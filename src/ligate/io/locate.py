@@ -16,7 +16,9 @@ def locate(path: str, revision: str | None = None) -> Path:
     """The local file or folder of a model; only what cannot be a local path is looked for on the Hub."""
     place = Path(os.path.expanduser(path))
     hub = _HUB_ID.fullmatch(path)
-    if "\0" not in path and os.path.lexists(place):
+    if not path or "\0" in path:
+        raise InputError(f"{path!r} is no path")
+    if os.path.lexists(place):
         if revision:
             raise InputError(f"a local folder has no revision {revision!r}", where=path, hint="leave it out.")
         return place

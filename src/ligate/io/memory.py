@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ligate.core.errors import InputError, StorageError
-from ligate.core.suggest import nearest
 from ligate.core.tensors import Header, dtype_name, itemsize, torch_dtype
+
+from .missing import unknown_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +39,7 @@ class MemorySource:
                 tensor=name, model=self.label
             )
         if len(out):
-            torch.frombuffer(out, dtype=torch.uint8).copy_(_flat(tensor, start, stop).view(torch.uint8))
+            torch.frombuffer(out, dtype=tensor.dtype).copy_(_flat(tensor, start, stop))
 
     def prefetch(self, name: str, start: int, stop: int) -> None:
         """Already in memory."""
@@ -56,12 +57,10 @@ class MemorySource:
         self._tensors = {}
 
     def _tensor(self, name: str) -> Tensor:
-        try:
-            return self._tensors[name]
-        except KeyError:
-            raise InputError(
-                f"there is no tensor {name!r}", where=f"model {self.label}", hint=nearest(name, self._headers)
-            ) from None
+        tensor = self._tensors.get(name)
+        if tensor is None:
+            raise unknown_tensor(name, self)
+        return tensor
 
 
 class MemorySink:
@@ -74,7 +73,7 @@ class MemorySink:
             name: torch.empty(header.shape, dtype=torch_dtype(header.dtype)) for name, header in headers.items()
         }
         self._bytes = {
-            name: memoryview(tensor.reshape(-1).view(torch.uint8).numpy()) for name, tensor in self._tensors.items()
+            name: tensor.reshape(-1).view(torch.uint8).numpy().data for name, tensor in self._tensors.items()
         }
         self._sizes = {name: itemsize(header.dtype) for name, header in headers.items()}
 
@@ -88,6 +87,8 @@ class MemorySink:
         return dict(self._tensors)
 
     def _range(self, name: str, start: int, nbytes: int) -> memoryview:
+        if name not in self._bytes:
+            raise StorageError("the output has no such tensor", where=f"tensor {name}")
         begin = start * self._sizes[name]
         found = self._bytes[name][begin : begin + nbytes]
         if start < 0 or len(found) != nbytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ligate.core.errors import InputError, LigateError, StorageError
@@ -22,12 +24,20 @@ def open_input(path: Path) -> tuple[int, int]:
     except OSError as error:
         raise cannot_read(path, error) from None
     status = os.fstat(fd)
-    try:
-        _require_regular(status.st_mode, path)
-    except InputError:
+    if not stat.S_ISREG(status.st_mode):  # exchanged between the two looks
         os.close(fd)
-        raise
+        raise InputError("changed while it was opened", where=str(path))
     return fd, status.st_size
+
+
+@contextmanager
+def open_file(path: Path) -> Generator[tuple[int, int], None, None]:
+    """`open_input` for a while."""
+    fd, size = open_input(path)
+    try:
+        yield fd, size
+    finally:
+        os.close(fd)
 
 
 def read_at(fd: int, offset: int, out: memoryview) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ligate.core.errors import InputError, StorageError
 from ligate.core.tensors import Header, dtype_names, itemsize
 
+from .documents import parse
 from .ranges import read_at
 
 LONGEST_HEADER = 100_000_000  # bytes; the reference library refuses more
@@ -44,7 +45,7 @@ def read_header(fd: int, size: int, path: Path) -> FileHeader:
         read_at(fd, _LENGTH.size, memoryview(text))
         return _parsed(bytes(text), data_begin=_LENGTH.size + length, size=size)
     except InputError as error:
-        raise error.inside(file=path)
+        raise error.inside(file=path) from None
     except (OSError, EOFError) as error:
         raise InputError(f"cannot be read: {error}", where=f"file {path}", hint=_AGAIN) from None
 
@@ -88,9 +89,8 @@ def _header_length(fd: int, size: int) -> int:
 
 
 def _parsed(text: bytes, *, data_begin: int, size: int) -> FileHeader:
-    table = _json_table(text)
-    metadata = _metadata(table.pop("__metadata__", None) or {})
-    _require_unicode(table, metadata)
+    table = _table(text)
+    metadata = _metadata(table.pop("__metadata__", None))
     spans = sorted(
         ((_span(name, value), name) for name, value in table.items()), key=lambda span: (span[0][1:], span[1])
     )
@@ -105,33 +105,18 @@ def _parsed(text: bytes, *, data_begin: int, size: int) -> FileHeader:
     return FileHeader(tuple(entries), metadata)
 
 
-def _json_table(text: bytes) -> dict[str, Any]:
+def _table(text: bytes) -> dict[str, Any]:
     if not text.startswith(b"{"):
         raise InputError("the header does not start with '{'", hint=_AGAIN)
     try:
-        return json.loads(text.decode(), object_pairs_hook=_without_duplicates)
-    except (ValueError, RecursionError) as error:
+        return parse(text, dict)
+    except ValueError as error:
         raise InputError(f"the header is not valid JSON: {error}", hint=_AGAIN) from None
 
 
-def _require_unicode(table: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
-    """JSON can spell half of a surrogate pair, which is no text that could be shown or written again."""
-    try:
-        "".join([*table, *metadata, *metadata.values()]).encode()
-    except UnicodeEncodeError:
-        raise InputError("a name in the header is not valid Unicode", hint=_AGAIN) from None
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise InputError(f"the header names {twice!r} twice", hint=_AGAIN)
-    return table
-
-
 def _metadata(value: Any) -> Mapping[str, str]:
+    if value is None:
+        return {}
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise InputError("`__metadata__` in the header must map text to text", hint=_AGAIN)
     return value

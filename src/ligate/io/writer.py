@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
-from ligate.core.errors import LigateError, StorageError
+from ligate.core.errors import StorageError
 from ligate.core.tensors import Header, itemsize
 
+from .folder import INDEX, looks_like_model
 from .ranges import cannot_write, read_at, reserve, write_at
 from .safetensors import Entry, build_header
 
-_METADATA: Mapping[str, str] = {"format": "pt"}
+_METADATA: Mapping[str, str] = MappingProxyType({"format": "pt"})  # transformers asks for it
+_STEMS: Mapping[str, str] = MappingProxyType({"": "model"})
 
 
 class Shard(NamedTuple):
-    """One file of the output, byte for byte decided before anything is written."""
+    """One file of the output, decided to the byte before anything is written."""
 
-    file: str
+    prefix: str  # of the tensors' names that the file leaves out: its component
+    file: str  # below the folder
     head: bytes
     entries: tuple[Entry, ...]
 
@@ -32,6 +38,8 @@ class Shard(NamedTuple):
 
 
 class _Span(NamedTuple):
+    """Where a tensor lies, with everything a write needs."""
+
     fd: int
     begin: int
     end: int
@@ -39,25 +47,31 @@ class _Span(NamedTuple):
     path: Path
 
 
-def lay_out(headers: Mapping[str, Header], shard_bytes: int, metadata: Mapping[str, str]) -> tuple[Shard, ...]:
-    """Spread tensors over files of at most `shard_bytes` of tensor data, in the given order, never splitting one."""
-    groups: list[dict[str, Header]] = [{}]
-    filled = 0
-    for name, header in headers.items():
-        if groups[-1] and filled + header.nbytes > shard_bytes:
-            groups.append({})
-            filled = 0
-        groups[-1][name] = header
-        filled += header.nbytes
+def lay_out(
+    headers: Mapping[str, Header],
+    shard_bytes: int,
+    metadata: Mapping[str, str] = _METADATA,
+    stems: Mapping[str, str] = _STEMS,
+) -> tuple[Shard, ...]:
+    """Spread tensors over files of at most `shard_bytes` of tensor data, in the given order, never splitting one.
+
+    `stems` names the components of a model and their files: `{"": "model", "unet/": "diffusion_pytorch_model"}`.
+    """
     shards: list[Shard] = []
-    for number, group in enumerate(groups, 1):
-        file = "model.safetensors" if len(groups) == 1 else f"model-{number:05}-of-{len(groups):05}.safetensors"
-        shards.append(Shard(file, *build_header(_wide_first(group), metadata)))
+    for prefix, group in _by_component(headers, stems).items():
+        parts = _filled(group, shard_bytes)
+        for number, part in enumerate(parts, 1):
+            series = f"-{number:05}-of-{len(parts):05}" if len(parts) > 1 else ""
+            file = f"{prefix}{stems.get(prefix, 'model')}{series}.safetensors"
+            shards.append(Shard(prefix, file, *build_header(_wide_first(part), metadata)))
     return tuple(shards)
 
 
 class FolderSink:
-    """The safetensors files of a model folder, preallocated; reopens what an interrupted run of the same plan left."""
+    """The safetensors files of a model folder, preallocated; reopens what an interrupted run of the same plan left.
+
+    While it is open no other sink can open the folder.
+    """
 
     def __init__(
         self,
@@ -66,21 +80,21 @@ class FolderSink:
         *,
         shard_bytes: int = 5_000_000_000,
         metadata: Mapping[str, str] = _METADATA,
+        stems: Mapping[str, str] = _STEMS,
     ) -> None:
         self.folder = folder
-        self.shards = lay_out(headers, shard_bytes, metadata or _METADATA)
+        self.shards = lay_out(headers, shard_bytes, metadata or _METADATA, stems)
         self._spans: dict[str, _Span] = {}
         self._fds: list[int] = []
+        self._created: list[Path] = []
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _refuse_strangers(folder, {shard.file for shard in self.shards})
+            self._fds.append(_locked(folder))
+            _refuse_strangers(folder, self.shards)
+            _require_room(folder, self.shards)
             for shard in self.shards:
-                self._open(shard, headers)
-        except OSError as error:
-            self.close()
-            raise cannot_write(folder, error) from None
+                self._open(shard)
         except BaseException:
-            self.close()
+            self._undo()
             raise
 
     def write(self, name: str, start: int, data: memoryview) -> None:
@@ -98,9 +112,9 @@ class FolderSink:
             raise StorageError(f"cannot be read back: {error}", where=str(span.path)).inside(tensor=name) from None
 
     def finish(self, fsync: bool = True) -> None:
-        """Write the index where there are several files; with `fsync` wait until the bytes are on the disk."""
-        if len(self.shards) > 1:
-            _write_index(self.folder, self.shards)
+        """Write the index where a model has several files; with `fsync` wait until the bytes are on the disk."""
+        for prefix in dict.fromkeys(shard.prefix for shard in self.shards):
+            _write_index(self.folder, [shard for shard in self.shards if shard.prefix == prefix])
         if not fsync:
             return
         try:
@@ -114,9 +128,12 @@ class FolderSink:
         while self._fds:
             os.close(self._fds.pop())
 
-    def _open(self, shard: Shard, headers: Mapping[str, Header]) -> None:
+    def _open(self, shard: Shard) -> None:
         path = self.folder / shard.file
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                self._created.append(path)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
             self._fds.append(fd)
             _refuse_other_layout(fd, shard, path)
@@ -124,47 +141,179 @@ class FolderSink:
             write_at(fd, 0, shard.head)
         except OSError as error:
             raise cannot_write(path, error, shard.nbytes) from None
-        for name, _, begin, nbytes in shard.entries:
-            self._spans[name] = _Span(fd, begin, begin + nbytes, itemsize(headers[name].dtype), path)
+        for name, header, begin, nbytes in shard.entries:
+            self._spans[shard.prefix + name] = _Span(fd, begin, begin + nbytes, itemsize(header.dtype), path)
+
+    def _undo(self) -> None:
+        """Leave nothing behind that this sink made before it failed."""
+        self.close()
+        for path in self._created:
+            path.unlink(missing_ok=True)
+        try:
+            self.folder.rmdir()
+        except OSError:
+            return  # it holds something, or never was
 
     def _range(self, name: str, start: int, nbytes: int) -> tuple[_Span, int]:
-        try:
-            span = self._spans[name]
-        except KeyError:
-            raise StorageError("no such tensor in the output, or it is closed", where=f"tensor {name}") from None
+        span = self._spans.get(name)
+        if span is None:
+            raise StorageError("the output has no such tensor, or is closed", where=f"tensor {name}")
         offset = span.begin + start * span.itemsize
         if start < 0 or offset + nbytes > span.end:
-            raise StorageError(f"{nbytes} bytes from element {start} on lie outside the tensor", where=f"tensor {name}")
+            raise StorageError(f"{nbytes:,} bytes from element {start:,} on reach outside it", where=f"tensor {name}")
         return span, offset
+
+
+def partial_of(out: Path) -> Path:
+    """Where the result grows before it is published: `OUT.partial` beside it."""
+    place = Path(os.path.abspath(out))
+    return place.with_name(f"{place.name}.partial")
+
+
+def guard_output(out: Path, inputs: Sequence[Path], overwrite: bool = False) -> None:
+    """Refuse, before anything is written, an output that would touch an input or cannot be put in place."""
+    place = Path(os.path.realpath(out))
+    for path in inputs:
+        real = Path(os.path.realpath(path))
+        if real == place or place in real.parents or (real.is_dir() and real in place.parents):
+            relation = "is" if real == place else "contains" if place in real.parents else "lies inside"
+            raise StorageError(
+                f"the output {relation} the input {path}", where=str(out), hint="choose a folder outside of the inputs."
+            )
+    _require_free(out, overwrite)
+    above = next(folder for folder in Path(os.path.abspath(out)).parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise StorageError(f"{above} cannot be written to", where=str(out), hint="choose another output.")
 
 
 def publish(partial: Path, out: Path, overwrite: bool = False, *, fsync: bool = True) -> None:
     """Give the finished folder its name in one step; what was there before is replaced whole, never mixed."""
-    old = None
+    _require_free(out, overwrite)
+    place = Path(os.path.abspath(out))
+    old = place.with_name(f".{place.name}.old-{secrets.token_hex(4)}") if _holds_files(place) else None
     try:
-        if out.is_dir() and any(out.iterdir()):
-            if not overwrite:
-                raise StorageError("already holds files", where=str(out), hint="choose another folder or overwrite it.")
-            old = out.with_name(f".{out.name}.old-{secrets.token_hex(4)}")
-            os.rename(out, old)
-        os.rename(partial, out)
         if fsync:
-            _sync_folder(out.parent)
-        if old:
-            shutil.rmtree(old)
+            _sync_tree(partial)
+        _exchange(partial, place, old)
+        if fsync:
+            _sync(place.parent)
     except OSError as error:
         raise cannot_write(out, error) from None
+    if old:
+        _remove(old)
 
 
-def _wide_first(group: Mapping[str, Header]) -> Mapping[str, Header]:
+def _exchange(partial: Path, out: Path, old: Path | None) -> None:
+    if old is None:
+        os.rename(partial, out)
+        return
+    os.rename(out, old)
+    try:
+        os.rename(partial, out)
+    except BaseException:
+        os.rename(old, out)
+        raise
+
+
+def _remove(old: Path) -> None:
+    try:
+        shutil.rmtree(old)
+    except OSError as error:
+        raise StorageError(
+            f"the new model is in place, but the one before could not be removed: {error.strerror}",
+            where=str(old),
+            hint="remove it by hand.",
+        ) from None
+
+
+def _holds_files(out: Path) -> bool:
+    return out.is_dir() and any(out.iterdir())
+
+
+def _require_free(out: Path, overwrite: bool) -> None:
+    """OUT may be absent, an empty folder or, with `overwrite`, a model: nothing else is ever removed."""
+    if out.is_symlink():
+        raise StorageError(f"is a link to {os.readlink(out)}", where=str(out), hint="name the folder itself.")
+    if out.exists() and not out.is_dir():
+        raise StorageError("is a file; the output is a folder", where=str(out), hint="choose another output.")
+    if not _holds_files(out):
+        return
+    if not overwrite:
+        raise StorageError(
+            "already holds files", where=str(out), hint="choose another output, or replace it with `--overwrite`."
+        )
+    here = Path.cwd()
+    if here == out.resolve() or out.resolve() in here.parents:
+        raise StorageError("the current folder lies in it, so it is not replaced", where=str(out))
+    if (out / ".git").exists() or not looks_like_model(out):
+        raise StorageError(
+            "is a repository or holds no model, so it is not replaced", where=str(out), hint="choose another output."
+        )
+
+
+def _by_component(headers: Mapping[str, Header], stems: Mapping[str, str]) -> dict[str, dict[str, Header]]:
+    """Tensors without their component's prefix, component by component; the root is always there."""
+    prefixes = sorted((prefix for prefix in stems if prefix), key=len, reverse=True)
+    groups: dict[str, dict[str, Header]] = {}
+    for name, header in headers.items():
+        prefix = next((prefix for prefix in prefixes if name.startswith(prefix)), "")
+        groups.setdefault(prefix, {})[name.removeprefix(prefix)] = header
+    return groups or {"": {}}
+
+
+def _filled(headers: Mapping[str, Header], shard_bytes: int) -> list[dict[str, Header]]:
+    shards: list[dict[str, Header]] = [{}]
+    room = shard_bytes
+    for name, header in headers.items():
+        if shards[-1] and header.nbytes > room:
+            shards.append({})
+            room = shard_bytes
+        shards[-1][name] = header
+        room -= header.nbytes
+    return shards
+
+
+def _wide_first(headers: Mapping[str, Header]) -> Mapping[str, Header]:
     """Within a file wide dtypes come first, so that every tensor starts at a multiple of its element size."""
-    return dict(sorted(group.items(), key=lambda item: -itemsize(item[1].dtype)))
+    return dict(sorted(headers.items(), key=lambda item: -itemsize(item[1].dtype)))
 
 
-def _refuse_strangers(folder: Path, expected: set[str]) -> None:
-    for path in sorted(folder.glob("*.safetensors")):
-        if path.name not in expected:
-            raise _other_plan(path)
+def _locked(folder: Path) -> int:
+    """The folder, made if need be, and ours alone until the descriptor is closed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise StorageError("another run is writing here", where=str(folder), hint="wait for it, or stop it.") from None
+    except OSError:
+        return fd  # a file system without locks
+    return fd
+
+
+def _refuse_strangers(folder: Path, shards: Sequence[Shard]) -> None:
+    expected = {folder / shard.file for shard in shards}
+    for path in sorted(folder.rglob("*.safetensors")):
+        if path not in expected:
+            raise _other_plan(path, folder)
+
+
+def _require_room(folder: Path, shards: Sequence[Shard]) -> None:
+    """Compare with what is free before the first byte, less what an interrupted run has reserved already."""
+    there = sum(path.stat().st_blocks * 512 for shard in shards if (path := folder / shard.file).is_file())
+    needed = sum(shard.nbytes for shard in shards) - there
+    disk = os.statvfs(folder)
+    free = disk.f_bavail * disk.f_frsize
+    if needed > free and disk.f_blocks:
+        raise StorageError(
+            f"{needed:,} more bytes are needed, the disk has {free:,} left",
+            where=str(folder),
+            hint="make room, or write to another disk.",
+        )
 
 
 def _refuse_other_layout(fd: int, shard: Shard, path: Path) -> None:
@@ -172,31 +321,37 @@ def _refuse_other_layout(fd: int, shard: Shard, path: Path) -> None:
     size = os.fstat(fd).st_size
     stored = bytearray(min(size, len(shard.head)))
     read_at(fd, 0, memoryview(stored))
-    if size > shard.nbytes or (stored.strip(b"\0") and not shard.head.startswith(stored.rstrip(b"\0"))):
-        raise _other_plan(path)
+    if size > shard.nbytes or not shard.head.startswith(stored.rstrip(b"\0")):
+        raise _other_plan(path, path.parent)
 
 
-def _other_plan(path: Path) -> LigateError:
+def _other_plan(path: Path, folder: Path) -> StorageError:
     return StorageError(
-        "was begun by another plan",
-        where=str(path),
-        hint=f"remove {path.parent} and start again, or choose another output.",
+        "was begun for another result", where=str(path), hint=f"remove {folder}, or choose another output."
     )
 
 
 def _write_index(folder: Path, shards: Sequence[Shard]) -> None:
+    """Beside several files of one component the table of which tensor is in which of them."""
+    if len(shards) < 2:
+        return
     total = sum(entry.nbytes for shard in shards for entry in shard.entries)
-    table = {entry.name: shard.file for shard in shards for entry in shard.entries}
+    table = {entry.name: Path(shard.file).name for shard in shards for entry in shard.entries}
     text = json.dumps({"metadata": {"total_size": total}, "weight_map": table}, indent=2, ensure_ascii=False)
-    path = folder / "model.safetensors.index.json"
+    path = folder / re.sub(r"-00001-of-\d+\.safetensors$", f".safetensors{INDEX}", shards[0].file)
     try:
         path.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise cannot_write(path, error) from None
 
 
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
+def _sync_tree(folder: Path) -> None:
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:
