@@ -10,7 +10,7 @@ from ligate.core.version import __version__
 
 from .diff import diff
 from .inspect import inspect
-#Mfrom .methods import methods
+from .methods import methods
 from .show import say
 
 app = typer.Typer(
@@ -42,5 +42,5 @@ def about(
     """
 
 
-for verb in (inspect, diff):
+for verb in (methods, inspect, diff):
     app.command()(verb)

@@ -36,7 +36,9 @@ def diff(
 def _report(found: verb.Difference, shown: int) -> str:
     rows = [_row(distance) for distance in found.tensors[:shown]]
     hidden = len(found.tensors) - len(rows)
-    lines = [table(("tensor", "shape", "relative L2", "largest", "cosine", "equal"), [*rows, _row(found.total)], "  rrrr")]
+    lines = [
+        table(("tensor", "shape", "relative L2", "largest", "cosine", "equal"), [*rows, _row(found.total)], "  rrrr")
+    ]
     if hidden:
         lines.append(f"({hidden} nearer tensors are not shown: --all)")
     lines += [f"only in {found.a}: {name}" for name in found.only_a]

@@ -139,4 +139,3 @@ def _larger(a: float, b: float) -> float:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
-

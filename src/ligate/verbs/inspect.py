@@ -90,9 +90,7 @@ def _chosen(headers: Mapping[str, Header], only: str | None) -> list[str]:
 def _info(source: Source, name: str, stats: bool) -> TensorInfo:
     header = source.headers()[name]
     file = Path(source.place(name)).name
-    return TensorInfo(
-        name, header.dtype, header.shape, header.nbytes, file, _measured(source, name) if stats else None
-    )
+    return TensorInfo(name, header.dtype, header.shape, header.nbytes, file, _measured(source, name) if stats else None)
 
 
 def _measured(source: Source, name: str) -> Numbers:
@@ -116,5 +114,11 @@ def _measured(source: Source, name: str) -> Numbers:
         return Numbers(None, None, None, None, 0.0, 0.0, nonfinite)
     mean = total / count
     return Numbers(
-        mean, math.sqrt(max(squares / count - mean * mean, 0.0)), low, high, math.sqrt(squares), zeros / count, nonfinite
+        mean,
+        math.sqrt(max(squares / count - mean * mean, 0.0)),
+        low,
+        high,
+        math.sqrt(squares),
+        zeros / count,
+        nonfinite,
     )

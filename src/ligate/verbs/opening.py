@@ -43,9 +43,7 @@ def state_of(model: Mapping[str, Any] | nn.Module) -> Mapping[str, Any]:
         return model
     if hasattr(model, "state_dict"):
         return model.state_dict()
-    raise InputError(
-        f"a {type(model).__name__} is no model", hint="hand in a path, a state dict or a torch.nn.Module."
-    )
+    raise InputError(f"a {type(model).__name__} is no model", hint="hand in a path, a state dict or a torch.nn.Module.")
 
 
 def label_of(path: str) -> str:

@@ -1,0 +1,57 @@
+"""The files beside the weights of a result: copied from the donor, digested, brought safely to the disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ligate.engine import digest
+from ligate.engine.record import NAME as RECORD
+from ligate.io.ranges import cannot_write
+
+_PIECE = 1 << 20
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """Digest of every file that is no weights and not the record, by its path below the folder. Hidden ones are not ours."""
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in _files(folder) if _counts(path, folder)}
+
+
+def file_digest(path: Path) -> str:
+    state = digest.hasher()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            state.update(piece)
+    return digest.of_segment(state).hex()
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until every file and folder below is on the disk."""
+    try:
+        for path in (*_files(folder), *(path for path in folder.rglob("*") if path.is_dir()), folder):
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+
+
+def write_file(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    yield from sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _counts(path: Path, folder: Path) -> bool:
+    parts = path.relative_to(folder).parts
+    if any(part.startswith(".") for part in parts):
+        return False
+    return path.suffix != ".safetensors" and parts != (RECORD,)

@@ -1,0 +1,170 @@
+"""A recipe in our own dialect with every default written out: what records, model cards and replays hold.
+
+Paths are left to the caller: a record names sources by label, an interrupted merge remembers where they lie.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from ligate.core.method import Card
+from ligate.core.params import Param
+from ligate.recipe.schema import AdapterSpec, Gradient, Output, Recipe, Setting, Slice, SourceSpec, Step
+
+Lookup = Callable[[str], Card]
+Paths = Callable[[SourceSpec | AdapterSpec, str], str]
+"""(source or adapter, its label) -> what stands under `path:`."""
+
+
+def by_label(spec: SourceSpec | AdapterSpec, label: str) -> str:
+    return label
+
+
+def as_written(spec: SourceSpec | AdapterSpec, label: str) -> str:
+    return spec.path
+
+
+def canonical(recipe: Recipe, lookup: Lookup, paths: Paths = by_label) -> dict[str, Any]:
+    """Plain data that our own dialect reads back as the same recipe, whatever dialect it came in."""
+    steps = [_step(step, lookup) for step in recipe.steps]
+    names = {step.name for step in recipe.steps}
+    sources = {label: _source(spec, paths, names) for label, spec in recipe.sources.items()}
+    merges = {"merge": steps[0]} if len(steps) == 1 else {"steps": steps}
+    return {"sources": sources, **merges, "output": _output(recipe.output), "seed": recipe.seed}
+
+
+def adapter_label(label: str, number: int) -> str:
+    """How the record calls the adapters of a source: `a+1`, `a+2`."""
+    return f"{label}+{number}"
+
+
+def as_yaml(data: Mapping[str, Any]) -> str:
+    """For people; lists of plain values stay on one line."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Block style, except for lists and mappings of plain values that are short."""
+
+    def represent_sequence(
+        self, tag: str, sequence: Sequence[Any], flow_style: bool | None = None
+    ) -> yaml.SequenceNode:
+        plain = all(isinstance(item, (str, int, float)) for item in sequence)
+        return super().represent_sequence(tag, sequence, flow_style=plain)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _source(spec: SourceSpec, paths: Paths, steps: set[str | None]) -> dict[str, Any]:
+    data: dict[str, Any] = {"path": spec.path if spec.path in steps else paths(spec, spec.label)}
+    if spec.revision:
+        data["revision"] = spec.revision
+    if spec.adapters:
+        data["adapter"] = [
+            _adapter(adapter, paths(adapter, adapter_label(spec.label, number)))
+            for number, adapter in enumerate(spec.adapters, 1)
+        ]
+    if spec.strip_prefix:
+        data["strip_prefix"] = spec.strip_prefix
+    if spec.alias:
+        data["alias"] = dict(spec.alias)
+    return data
+
+
+def _adapter(adapter: AdapterSpec, path: str) -> dict[str, Any]:
+    revision = {"revision": adapter.revision} if adapter.revision else {}
+    return {"path": path, **revision, "scale": adapter.scale}
+
+
+def _step(step: Step, lookup: Lookup) -> dict[str, Any]:
+    card = lookup(step.method)
+    data: dict[str, Any] = {"name": step.name} if step.name else {}
+    data["method"] = card.id
+    if step.base:
+        data["base"] = step.base
+    data["models"] = list(step.models)
+    if step.dtype:
+        data["dtype"] = step.dtype
+    parameters = _parameters(step.settings, card.params)
+    if parameters:
+        data["parameters"] = parameters
+    if step.slices:
+        data["slices"] = [_slice(one, lookup) for one in step.slices]
+    return data
+
+
+def _slice(one: Slice, lookup: Lookup) -> dict[str, Any]:
+    data: dict[str, Any] = {"layers": {part.model: [part.start, part.stop] for part in one.models}}
+    if one.method:
+        data["method"] = lookup(one.method).id
+    if one.base:
+        data["base"] = one.base
+    if one.stack:
+        data["stack"] = one.stack
+    if one.settings:
+        data["parameters"] = _parameters(one.settings, {})
+    return data
+
+
+def _parameters(settings: Sequence[Setting], params: Mapping[str, Param]) -> dict[str, Any]:
+    """Values by parameter: as set, in the order of their precedence; the default where they leave it open."""
+    told: dict[str, Any] = {}
+    for name in dict.fromkeys((*params, *(setting.name for setting in settings))):
+        mine = [setting for setting in settings if setting.name == name]
+        param = params.get(name)
+        if param is not None and not param.required and not any(_for_all(setting) for setting in mine):
+            mine.append(Setting(name, param.default))
+        if mine:
+            told[name] = _values(mine)
+    return told
+
+
+def _for_all(setting: Setting) -> bool:
+    return setting.model is None and setting.match is None
+
+
+def _values(settings: Sequence[Setting]) -> Any:
+    if len(settings) == 1 and _for_all(settings[0]):
+        return _value(settings[0])
+    if all(setting.model is not None and setting.match is None for setting in settings):
+        first = {setting.model: setting for setting in reversed(settings)}  # the first setting of a model wins
+        return {setting.model: _value(first[setting.model]) for setting in settings}
+    listed = [_pattern(setting) for setting in settings[:-1]]
+    return [*listed, _value(settings[-1]) if _can_end(settings[-1]) else _pattern(settings[-1])]
+
+
+def _pattern(setting: Setting) -> dict[str, Any]:
+    value = _value(setting)
+    return {"match": _glob(setting), "value": value if setting.model is None else {setting.model: value}}
+
+
+def _can_end(setting: Setting) -> bool:
+    return _for_all(setting) and not isinstance(setting.value, Gradient)
+
+
+def _glob(setting: Setting) -> str:
+    if setting.match is None:
+        return "*"
+    return f"*{glob.escape(setting.match)}*" if setting.style == "substring" else setting.match
+
+
+def _value(setting: Setting) -> Any:
+    return list(setting.value.values) if isinstance(setting.value, Gradient) else setting.value
+
+
+def _output(output: Output) -> dict[str, Any]:
+    data: dict[str, Any] = {"dtype": output.dtype} if output.dtype else {}
+    whole = output.shard_bytes % 10**9 == 0
+    data["shard_size"] = f"{output.shard_bytes // 10**9}GB" if whole else str(output.shard_bytes)
+    if output.donor:
+        data["donor"] = output.donor
+    if output.tokenizer:
+        data["tokenizer"] = output.tokenizer
+    if output.drop:
+        data["drop"] = list(output.drop)
+    return data

@@ -1,0 +1,91 @@
+"""A recipe without YAML: a method, a base, some models, some parameters."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ligate.core.errors import RecipeError
+from ligate.core.method import Card
+from ligate.core.params import Param
+from ligate.core.suggest import nearest
+from ligate.recipe.schema import AdapterSpec, Gradient, Output, Place, Recipe, Setting, SourceSpec, Step, Value
+
+from .opening import labels_of
+
+_REVISION = re.compile(r"(?P<path>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)")
+
+
+def compose(
+    card: Card, models: Sequence[str], base: str | None, values: Mapping[str, Any], *, place: str = "command line"
+) -> Recipe:
+    """The recipe that merges `models` (and `base`) by one method. Models are `path[@revision][+adapter]`."""
+    written = [*([base] if base else []), *models]
+    labels = labels_of(written)
+    sources = {label: source_spec(label, text, place) for label, text in zip(labels, written, strict=True)}
+    tuned = labels[1:] if base else labels
+    settings = settings_of(card, values, tuned, place)
+    step = Step(card.id, tuned, labels[0] if base else None, settings=settings, place=Place(place))
+    return Recipe(sources, (step,), Output(place=Place(place)))
+
+
+def source_spec(label: str, text: str, place: str) -> SourceSpec:
+    """`path`, `org/name@revision`, either with `+adapter` behind it; a path that exists is never taken apart."""
+    path, adapters = text, tuple[str, ...]()
+    if not os.path.lexists(os.path.expanduser(text)):
+        path, *rest = text.split("+")
+        adapters = tuple(rest)
+    specs = tuple(AdapterSpec(*_revision(adapter)) for adapter in adapters)
+    return SourceSpec(label, *_revision(path), specs, place=Place(place))
+
+
+def settings_of(card: Card, values: Mapping[str, Any], models: Sequence[str], place: str) -> tuple[Setting, ...]:
+    """Values by parameter: one value; a list or `{label: value}` for one per model; a list over the layers."""
+    found: list[Setting] = []
+    for name, value in values.items():
+        param = card.params.get(name)
+        if param is None:
+            hint = nearest(name, card.params)
+            raise RecipeError(f"`{card.id}` has no parameter `{name}`", where=place, hint=hint)
+        found += _settings(param, value, models, place)
+    return tuple(found)
+
+
+def _settings(param: Param, value: Any, models: Sequence[str], place: str) -> list[Setting]:
+    where = Place(place)
+    if isinstance(value, Mapping):
+        return [Setting(param.name, one, str(label), place=where) for label, one in value.items()]
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return [Setting(param.name, value, place=where)]
+    if not param.per_model:
+        return [Setting(param.name, Gradient(tuple(value)), place=where)]
+    if len(value) != len(models):
+        text = f"`{param.name}` has {len(value)} values for {len(models)} models ({', '.join(models)})"
+        raise RecipeError(text, where=place, hint="give one value for all of them, or one for each in their order.")
+    return [Setting(param.name, one, label, place=where) for label, one in zip(models, value, strict=True)]
+
+
+def spoken_value(text: str) -> Value | list[Value]:
+    """`0.2`, `true`, `paper`; `0.3,0.7` is a list."""
+    return [_scalar(part) for part in text.split(",")] if "," in text else _scalar(text)
+
+
+def _scalar(text: str) -> Value:
+    word = text.strip()
+    if word.lower() in ("true", "false"):
+        return word.lower() == "true"
+    if word.lower() in ("none", "null"):
+        return None
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return word
+
+
+def _revision(text: str) -> tuple[str, str | None]:
+    found = None if os.path.lexists(os.path.expanduser(text)) else _REVISION.fullmatch(text)
+    return (found["path"], found["revision"]) if found else (text, None)

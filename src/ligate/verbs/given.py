@@ -1,0 +1,82 @@
+"""What a caller hands in, made uniform: recipes as objects, files or plain data; sizes, dtypes, options."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Any, TypeAlias
+
+from ligate.core.errors import RecipeError
+from ligate.core.suggest import nearest
+from ligate.core.tensors import spoken_dtype
+from ligate.engine.memory import parse_bytes
+from ligate.methods import _catalogue
+from ligate.recipe.parse import parse_file, parse_text
+from ligate.recipe.schema import Recipe
+
+from .canonical import Lookup
+
+GivenRecipe: TypeAlias = "Recipe | str | PathLike[str] | Mapping[str, Any]"
+Size: TypeAlias = "int | str"
+
+_DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What a caller wants differently from what the recipe says; None leaves it as it is."""
+
+    dtype: str | None = None
+    seed: int | None = None
+    shard_size: Size | None = None
+
+
+def given_recipe(given: GivenRecipe, overrides: Overrides = Overrides()) -> Recipe:
+    """The recipe in a file, in plain data of our own dialect, or as it is; then the overrides."""
+    return overridden(_parsed(given), overrides)
+
+
+def overridden(recipe: Recipe, overrides: Overrides) -> Recipe:
+    output = recipe.output
+    if overrides.dtype is not None:
+        output = replace(output, dtype=_dtype(overrides.dtype))
+    if overrides.shard_size is not None:
+        output = replace(output, shard_bytes=_positive(given_bytes(overrides.shard_size), "--shard-size"))
+    seed = recipe.seed if overrides.seed is None else overrides.seed
+    return replace(recipe, output=output, seed=seed)
+
+
+def given_bytes(size: Size) -> int:
+    """`4G`, `512MB` or a number."""
+    return size if isinstance(size, int) else parse_bytes(size)
+
+
+def lookup_with(plugins: Sequence[str | PathLike[str]]) -> Lookup:
+    """The catalogue's lookup, after the methods of these files have joined it."""
+    for path in plugins:
+        _catalogue.load_plugin(path)
+    return _catalogue.load
+
+
+def _parsed(given: GivenRecipe) -> Recipe:
+    if isinstance(given, Recipe):
+        return given
+    if isinstance(given, Mapping):
+        return parse_text(json.dumps(given, ensure_ascii=False), "recipe")
+    return parse_file(str(given))
+
+
+def _dtype(text: str) -> str:
+    name = spoken_dtype(text)
+    if name is None:
+        hint = nearest(text, _DTYPES)
+        raise RecipeError(f"`{text}` is no dtype that can be written", where="--dtype", hint=hint)
+    return name
+
+
+def _positive(number: int, where: str) -> int:
+    if number < 1:
+        raise RecipeError(f"must be at least 1. Got {number} instead.", where=where)
+    return number

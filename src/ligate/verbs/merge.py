@@ -1,0 +1,166 @@
+"""Merge by a recipe into a folder; go on with an interrupted merge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from ligate.core.errors import InputError, LigateError, raise_all
+from ligate.recipe.parse import parse_text
+from ligate.recipe.review import review
+from ligate.recipe.schema import AdapterSpec, Recipe, SourceSpec
+
+from .canonical import Lookup, canonical
+from .execute import How, Merged, Undertaking, execute, settle
+from .given import GivenRecipe, Overrides, Size, given_bytes, given_recipe, lookup_with
+from .outcome import read_record
+from .preflight import Planned, bytes_needed, guard_output, plan_all
+from .sources import Sources, absolute, flat, open_sources, stamps
+from .watch import Nobody, Watch
+from .workplace import Workplace, begun, reopened
+
+
+def merge(
+    recipe: GivenRecipe,
+    out: str | PathLike[str],
+    *,
+    dtype: str | None = None,
+    seed: int | None = None,
+    shard_size: Size | None = None,
+    memory: Size | None = None,
+    threads: int | None = None,
+    overwrite: bool = False,
+    hashing: bool = True,
+    fsync: bool = True,
+    allow_nonfinite: bool = False,
+    plugins: Sequence[str | PathLike[str]] = (),
+    watch: Watch | None = None,
+) -> Merged:
+    """Merge what `recipe` says (a path, plain data, a Recipe) into the folder `out`.
+
+    The folder appears when it is complete; what went in, what was done and what came out stand in its ligate.json.
+    `dtype`, `seed` and `shard_size` replace what the recipe says. The result depends on none of `memory`, `threads`,
+    `hashing` and `fsync`, except that without hashing there are no digests to verify or resume by.
+
+    Raises:
+        RecipeError, InputError, NonFiniteError, StorageError, Problems: nothing is left behind, except after an
+            interruption or trouble with the disk: then `resume` goes on.
+    """
+    how = How(
+        threads=threads,
+        memory=None if memory is None else given_bytes(memory),
+        hashing=hashing,
+        fsync=fsync,
+        overwrite=overwrite,
+        allow_nonfinite=allow_nonfinite,
+        plugins=tuple(str(Path(plugin).absolute()) for plugin in plugins),
+    )
+    lookup = lookup_with(how.plugins)
+    wanted = given_recipe(recipe, Overrides(dtype, seed, shard_size))
+    with undertaking(wanted, Path(out), how, lookup) as job, begun(job.out, _start(job), overwrite=overwrite) as place:
+        return execute(job, place, watch or Nobody())
+
+
+def resume(
+    out: str | PathLike[str], *, memory: Size | None = None, threads: int | None = None, watch: Watch | None = None
+) -> Merged:
+    """Go on with the merge into `out` that was interrupted; what is proven by its digest is not done again.
+
+    Raises:
+        InputError: an input has changed since; or what was left cannot be read.
+        StorageError: there is nothing to resume, or a process still works on it.
+    """
+    watch = watch or Nobody()
+    with reopened(Path(out)) as place:
+        if not place.model.exists() and place.log.exists() and place.out.exists():
+            return _already_named(place)
+        start = place.read_start()
+        how = _how(start, threads, None if memory is None else given_bytes(memory))
+        lookup = lookup_with(how.plugins)
+        recipe = parse_text(json.dumps(start["recipe"], ensure_ascii=False), str(place.folder / "merge.json"))
+        _refuse_changed(start["inputs"])
+        with undertaking(recipe, place.out, how, lookup) as job:
+            return execute(job, place, watch)
+
+
+@contextmanager
+def undertaking(recipe: Recipe, out: Path, how: How, lookup: Lookup) -> Iterator[Undertaking]:
+    """Everything checked and opened, nothing written; all problems are told at once."""
+    found: list[LigateError] = [*review(recipe, lookup)]
+    sources = open_sources(recipe, found)
+    try:
+        planned = _planned(recipe, sources, lookup, how, found)
+        try:
+            guard_output(out, sources, bytes_needed(planned.stages) if planned else 0, overwrite=how.overwrite)
+        except LigateError as error:
+            found += flat(error)
+        raise_all(list({str(error): error for error in found}.values()))
+        if planned is None:
+            raise InputError("the recipe could not be planned", where=str(out))
+        notes = (*recipe.notes, *planned.notes)
+        yield Undertaking(recipe, out, sources, planned.stages, planned.config_edits, notes, lookup, how)
+    finally:
+        sources.close()
+
+
+def _planned(recipe: Recipe, sources: Sources, lookup: Lookup, how: How, found: list[LigateError]) -> Planned | None:
+    """The plans of all steps; None, and reasons in `found`, where there can be none."""
+    if len(sources) < len(_to_open(recipe)):
+        return None
+    try:
+        return plan_all(recipe, sources, lookup, threads=how.threads, memory=how.memory)
+    except LigateError as error:
+        found += flat(error)
+        return None
+
+
+def _to_open(recipe: Recipe) -> list[str]:
+    steps = {step.name for step in recipe.steps}
+    return [label for label, spec in recipe.sources.items() if spec.path not in steps]
+
+
+def _start(job: Undertaking) -> dict[str, Any]:
+    """What `resume` needs: the recipe with paths that hold from anywhere, options, how the inputs look now."""
+    return {
+        "recipe": canonical(job.recipe, job.lookup, _absolute),
+        "how": asdict(job.how),
+        "inputs": stamps(job.sources),
+    }
+
+
+def _absolute(spec: SourceSpec | AdapterSpec, label: str) -> str:
+    return absolute(spec.path)
+
+
+def _how(start: Mapping[str, Any], threads: int | None, memory: int | None) -> How:
+    known = {field.name for field in fields(How)}
+    how = How(**{key: value for key, value in start["how"].items() if key in known})
+    return replace(how, threads=threads or how.threads, memory=memory or how.memory, plugins=tuple(how.plugins))
+
+
+def _refuse_changed(inputs: Sequence[Sequence[Any]]) -> None:
+    """Sizes and times; the digests of what was read are compared by whoever replays."""
+    found: list[LigateError] = []
+    for path, size, time in inputs:
+        try:
+            status = Path(path).stat()
+            same = (status.st_size, status.st_mtime_ns) == (size, time)
+        except OSError:
+            same = False
+        if not same:
+            hint = "put the old file back, or merge again with `--overwrite`."
+            found.append(InputError("has changed since the merge began", where=path, hint=hint))
+    raise_all(found)
+
+
+def _already_named(place: Workplace) -> Merged:
+    """Interrupted between the renaming and the clearing up."""
+    settle(place)
+    record = read_record(place.out)
+    nbytes = sum(entry.header.nbytes for entry in record.tensors.values())
+    return Merged(str(place.out), record.digest(), len(record.tensors), len(record.steps[-1].dropped), nbytes, 0.0, ())

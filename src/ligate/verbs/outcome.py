@@ -1,0 +1,127 @@
+"""What a finished merge leaves besides numbers: configuration and tokenizer, model card, record, log."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ligate.core.errors import InputError, StorageError
+from ligate.core.tensors import Source
+from ligate.core.version import __version__
+from ligate.engine import record as records
+from ligate.engine.record import Record, StepRecord
+from ligate.io.sidecars import copy_sidecars
+from ligate.recipe.resolve import donor
+from ligate.recipe.schema import AdapterSpec, Recipe, SourceSpec
+
+from .beside import file_digests, write_file
+from .canonical import Lookup, adapter_label, canonical
+from .model_card import NAME as CARD
+from .model_card import Parent, model_card, parent
+from .sources import absolute, is_local
+from .workplace import log_of
+
+
+def versions() -> dict[str, str]:
+    """Of everything that takes part in the arithmetic."""
+    return {"ligate": __version__, "torch": version("torch"), "numpy": version("numpy")}
+
+
+def parents(recipe: Recipe, sources: Mapping[str, Source]) -> tuple[Parent, ...]:
+    """The sources that are models of their own, and the adapters laid over them."""
+    found: list[Parent] = []
+    for label, spec in recipe.sources.items():
+        if label in sources:
+            found.append(parent(label, _hub(spec), sources[label].folder))
+            for number, adapter in enumerate(spec.adapters, 1):
+                folder = Path(adapter.path).expanduser() if is_local(adapter.path) else None
+                found.append(parent(adapter_label(label, number), _hub(adapter), folder))
+    return tuple(found)
+
+
+def write_sidecars(recipe: Recipe, sources: Mapping[str, Source], edits: Mapping[str, Any], folder: Path) -> None:
+    """Configuration, tokenizer and code of the donor, with what the merge changed in them."""
+    giver = sources[donor(recipe, recipe.steps[-1])]
+    if giver.folder is not None:
+        tokenizer = sources[recipe.output.tokenizer].folder if recipe.output.tokenizer else None
+        copy_sidecars(giver.folder, folder, tokenizer=tokenizer, config_edits=edits)
+
+
+def write_record(draft: Record, family: Sequence[Parent], folder: Path) -> Record:
+    """The model card, then ligate.json, which knows the digests of all files but itself."""
+    write_file(folder / CARD, model_card(draft, family))
+    record = Record(draft.versions, draft.recipe, draft.sources, draft.steps, draft.metadata, file_digests(folder))
+    write_file(folder / records.NAME, records.to_text(record))
+    return record
+
+
+def draft_record(
+    recipe: Recipe, steps: Sequence[StepRecord], metadata: Mapping[str, str], lookup: Lookup
+) -> Record:  # fmt: skip
+    """The record before the files beside the weights are known."""
+    facts = {label: _facts(spec) for label, spec in recipe.sources.items()}
+    return Record(versions(), canonical(recipe, lookup), facts, tuple(steps), metadata, {})
+
+
+def log_text(recipe: Recipe, record: Record, settings: Mapping[str, Any], began: float, ended: float) -> str:
+    """What differs from run to run, and where the sources lay: `replay` finds them by it."""
+    log = {
+        "digest": record.digest(),
+        "began": datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds"),
+        "seconds": round(ended - began, 3),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "settings": settings,
+        "sources": {label: places(spec) for label, spec in recipe.sources.items()},
+    }
+    return json.dumps(log, indent=1, ensure_ascii=False) + "\n"
+
+
+def places(spec: SourceSpec) -> dict[str, Any]:
+    return {"path": absolute(spec.path), "adapters": [absolute(adapter.path) for adapter in spec.adapters]}
+
+
+def read_record(out: str | os.PathLike[str]) -> Record:
+    """The record in an output folder.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    path = Path(out) / records.NAME
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        hint = "give the output folder of a merge." if Path(out).exists() else "check the path."
+        raise InputError(f"there is no {records.NAME}", where=str(out), hint=hint) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read: {error}", where=str(path)) from None
+    return records.from_text(text, str(path))
+
+
+def read_log(out: Path) -> Mapping[str, Any]:
+    """The log beside an output; empty when there is none."""
+    try:
+        log = json.loads(log_of(out).read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise StorageError(f"cannot be read: {error}", where=str(log_of(out))) from None
+    return log if isinstance(log, dict) else {}
+
+
+def _facts(spec: SourceSpec) -> dict[str, Any]:
+    """What a stranger needs to find the source again: nothing for a local path."""
+    facts = {"hub": _hub(spec), "revision": spec.revision}
+    adapters = [{"hub": _hub(adapter), "revision": adapter.revision} for adapter in spec.adapters]
+    return {**{key: value for key, value in facts.items() if value}, **({"adapters": adapters} if adapters else {})}
+
+
+def _hub(spec: SourceSpec | AdapterSpec) -> str | None:
+    return None if is_local(spec.path) or "/" not in spec.path else spec.path

@@ -1,0 +1,123 @@
+"""All that can be known before the first tensor is read: plans of every step, cost, and whether there is room."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ligate.core.errors import LigateError, StorageError, raise_all
+from ligate.core.method import Card
+from ligate.core.tensors import Source
+from ligate.engine.forecast import Forecast, forecast
+from ligate.engine.plan import Plan
+from ligate.recipe.configuration import config_edits
+from ligate.recipe.resolve import donor, resolve, step_order
+from ligate.recipe.schema import Recipe, Step
+
+from .sources import Expected, flat, labels_of_step, refuse_output_inside_sources
+
+Lookup = Callable[[str], Card]
+SIDECARS = 64_000_000  # room for config, tokenizer, record and card
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step with its plan and what it will cost."""
+
+    step: Step
+    plan: Plan
+    forecast: Forecast
+
+
+@dataclass(frozen=True)
+class Planned:
+    """All steps, and what the result's config.json must say differently from its donor's."""
+
+    stages: tuple[Stage, ...]
+    config_edits: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Room:
+    """Disk space where the output goes."""
+
+    needed: int
+    free: int
+
+
+def plan_all(
+    recipe: Recipe, sources: Mapping[str, Source], lookup: Lookup, *, threads: int | None, memory: int | None
+) -> Planned:
+    """Plan every step from headers; the results of earlier steps stand in by what their plans promise.
+
+    Raises:
+        Problems, RecipeError, InputError: all that is wrong with the first step that cannot be planned.
+    """
+    known = dict(sources)
+    found: list[Stage] = []
+    for step in step_order(recipe):
+        plan = resolve(recipe, step, known, lookup)
+        cost = forecast(plan, [known[label] for label in plan.sources], lookup, threads=threads, memory=memory)
+        found.append(Stage(step, plan, cost))
+        for label in labels_of_step(recipe, step.name) if step.name else ():
+            known[label] = Expected(label, plan, known[donor(recipe, step)].folder)
+    edits = config_edits(recipe, recipe.steps[-1], known)
+    return Planned(tuple(found), edits.values, edits.notes)
+
+
+def guard_output(out: Path, sources: Mapping[str, Source], needed: int, *, overwrite: bool) -> Room:
+    """Refuse an output that is in use, cannot be written, or does not fit, all at once; nothing is created."""
+    found: list[LigateError] = []
+    for complaint in (_used(out, overwrite), _unwritable(out)):
+        if complaint:
+            found.append(complaint)
+    try:
+        refuse_output_inside_sources(out, sources)
+    except LigateError as error:
+        found += flat(error)
+    room = Room(needed, free_bytes(out))
+    if room.needed > room.free:
+        text = f"{room.needed / 1e9:.2f} GB are needed, {room.free / 1e9:.2f} GB are free"
+        found.append(StorageError(text, where=str(out), hint="make room, or write to another disk."))
+    raise_all(found)
+    return room
+
+
+def bytes_needed(planned: tuple[Stage, ...]) -> int:
+    """Results of earlier steps stay until the last one is done."""
+    return sum(stage.forecast.written for stage in planned) + SIDECARS
+
+
+def free_bytes(out: Path) -> int:
+    return shutil.disk_usage(_standing(out)).free
+
+
+def _used(out: Path, overwrite: bool) -> LigateError | None:
+    if out.exists() and not out.is_dir():
+        return StorageError("is a file; a merge writes a folder", where=str(out), hint="choose another output.")
+    if not overwrite and out.is_dir() and any(out.iterdir()):
+        hint = "choose another folder, or replace it with `--overwrite`."
+        return StorageError("already holds files", where=str(out), hint=hint)
+    return None
+
+
+def _unwritable(out: Path) -> LigateError | None:
+    parent = _standing(out.parent)
+    if not parent.is_dir():
+        return StorageError("is no folder", where=str(parent), hint="choose another output.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        return StorageError("cannot be written to", where=str(parent), hint="choose another output.")
+    return None
+
+
+def _standing(path: Path) -> Path:
+    """The nearest folder above that exists."""
+    path = path.absolute()
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path

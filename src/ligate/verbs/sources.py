@@ -1,0 +1,114 @@
+"""Opening what a recipe names: checkpoints on disk, results of earlier steps, tensors in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ligate.core.errors import InputError, LigateError, Problems, StorageError
+from ligate.core.tensors import Header, Source
+from ligate.engine.plan import Plan
+from ligate.io import open_source
+from ligate.recipe.schema import Recipe, SourceSpec
+
+
+class Sources(dict[str, Source]):
+    """Open sources by label. Whoever opened them closes them."""
+
+    def close(self) -> None:
+        for source in self.values():
+            source.close()
+
+
+class Expected:
+    """The result of an earlier step before it was computed: its headers are known, its numbers are not."""
+
+    def __init__(self, label: str, plan: Plan, folder: Path | None) -> None:
+        self.label = label
+        self.folder = folder
+        self._headers = {out.name: out.header for out in plan.outs}
+        self._metadata = dict(plan.metadata)
+
+    def headers(self) -> Mapping[str, Header]:
+        return self._headers
+
+    def read_into(self, name: str, start: int, out: memoryview) -> None:
+        raise InputError("this step has not run yet").inside(tensor=name, model=self.label)
+
+    def prefetch(self, name: str, start: int, stop: int) -> None:
+        """Nothing is there yet."""
+
+    def place(self, name: str) -> str:
+        return f"result of step {self.label}"
+
+    def files(self) -> Sequence[Path]:
+        return ()
+
+    def metadata(self) -> Mapping[str, str]:
+        return self._metadata
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def open_sources(recipe: Recipe, found: list[LigateError]) -> Sources:
+    """Every source of the recipe that exists before the first step runs; `found` takes what cannot be opened."""
+    sources = Sources()
+    steps = {step.name for step in recipe.steps}
+    for label, spec in recipe.sources.items():
+        if spec.path in steps:
+            continue
+        try:
+            sources[label] = open_spec(spec)
+        except LigateError as error:
+            found += flat(error if label in str(error) else error.inside(model=label))
+    return sources
+
+
+def open_spec(spec: SourceSpec, path: str | None = None) -> Source:
+    """Open one source; `path` where its result lies when it names an earlier step."""
+    return open_source(
+        path or spec.path,
+        label=spec.label,
+        revision=spec.revision,
+        adapters=[(adapter.path, adapter.revision, adapter.scale) for adapter in spec.adapters],
+        strip_prefix=spec.strip_prefix,
+        alias=spec.alias,
+    )
+
+
+def labels_of_step(recipe: Recipe, name: str) -> tuple[str, ...]:
+    """Under which labels a step's result is used: its name, and sources that have it as their path."""
+    return (name, *(label for label, spec in recipe.sources.items() if spec.path == name and label != name))
+
+
+def flat(error: LigateError) -> Sequence[LigateError]:
+    return error.found if isinstance(error, Problems) else (error,)
+
+
+def is_local(path: str) -> bool:
+    return Path(path).expanduser().exists()
+
+
+def absolute(path: str) -> str:
+    """A path that means the same from anywhere; a Hub id stays what it is."""
+    return os.path.abspath(Path(path).expanduser()) if is_local(path) else path
+
+
+def stamps(sources: Mapping[str, Source]) -> list[list[Any]]:
+    """Path, size and time of every file the numbers depend on: a resumed merge must find them unchanged."""
+    files = dict.fromkeys(path for source in sources.values() for path in source.files())
+    found = ((path, os.stat(path)) for path in files)
+    return [[os.path.abspath(path), status.st_size, status.st_mtime_ns] for path, status in found]
+
+
+def refuse_output_inside_sources(out: Path, sources: Mapping[str, Source]) -> None:
+    """Replacing a folder that is being read would destroy an input."""
+    place = out.resolve()
+    for source in sources.values():
+        for path in source.files():
+            if place == path.resolve() or place in path.resolve().parents:
+                hint = "choose another folder for the output."
+                raise StorageError(f"is also the input {source.label}", where=str(out), hint=hint)

@@ -1,0 +1,149 @@
+"""Where an output grows before it gets its name: `OUT.partial`, a sibling, locked while somebody works in it.
+
+OUT.partial/lock           held while a process works here
+OUT.partial/merge.json     what is being merged, so that `resume` can go on: recipe, paths, inputs' sizes and times
+OUT.partial/*.jsonl        the journal of each step
+OUT.partial/steps/NAME     finished results of earlier steps
+OUT.partial/model          the output itself; renamed to OUT at the very end
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ligate.core.errors import InputError, StorageError
+from ligate.io.ranges import cannot_write
+
+START = "merge.json"
+LOG = "log.json"
+
+
+class Workplace:
+    """Paths of one unfinished output."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.folder = out.with_name(out.name + ".partial")
+        self.model = self.folder / "model"
+        self.log = self.folder / LOG
+
+    def journal(self, number: int) -> Path:
+        return self.folder / f"step-{number}.jsonl"
+
+    def step(self, name: str) -> Path:
+        return self.folder / "steps" / name
+
+    def exists(self) -> bool:
+        return self.folder.is_dir()
+
+    def write_start(self, start: Mapping[str, Any]) -> None:
+        """In one piece or not at all: without it the folder cannot be resumed."""
+        write_text(self.folder / START, json.dumps(start, indent=1) + "\n")
+
+    def read_start(self) -> dict[str, Any]:
+        try:
+            return json.loads((self.folder / START).read_text("utf-8"))
+        except FileNotFoundError:
+            hint = f"remove {self.folder} and merge again."
+            raise InputError(
+                "nothing was begun here that could be resumed", where=str(self.folder), hint=hint
+            ) from None
+        except (OSError, ValueError) as error:
+            hint = f"remove {self.folder} and merge again."
+            raise InputError(f"{START} cannot be read: {error}", where=str(self.folder), hint=hint) from None
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def log_of(out: Path) -> Path:
+    """The log beside an output: what must not be inside, because it differs from run to run."""
+    return out.with_name(out.name + ".log.json")
+
+
+@contextmanager
+def begun(out: Path, start: Mapping[str, Any], *, overwrite: bool) -> Iterator[Workplace]:
+    """A new workplace, locked. What an interrupted merge left is only thrown away with `overwrite`."""
+    place = Workplace(out)
+    if place.exists():
+        _clear(place, overwrite)
+    try:
+        place.folder.mkdir(parents=True)
+    except FileExistsError:
+        raise _busy(place) from None
+    except OSError as error:
+        raise cannot_write(place.folder, error) from None
+    with _locked(place):
+        place.write_start(start)
+        yield place
+
+
+@contextmanager
+def reopened(out: Path) -> Iterator[Workplace]:
+    """The workplace that an interrupted merge left, locked."""
+    place = Workplace(out)
+    if not place.exists():
+        done = (out / "ligate.json").exists()
+        hint = (
+            f"{out} is finished; `ligate verify {out}` checks it." if done else "give the OUT of an interrupted merge."
+        )
+        raise StorageError("there is no unfinished merge", where=str(place.folder), hint=hint)
+    with _locked(place):
+        yield place
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in one step: a reader sees the old text or the new one."""
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        fresh.write_text(text, "utf-8")
+        os.replace(fresh, path)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def _clear(place: Workplace, overwrite: bool) -> None:
+    inside = {path.name for path in place.folder.iterdir()}
+    if inside and not inside & {START, "lock"}:
+        raise StorageError("is in the way and was not made by Ligate", where=str(place.folder), hint="move it away.")
+    with _locked(place):
+        if not overwrite:
+            hint = f"`ligate resume {place.out}` goes on with it; `--overwrite` throws it away and starts again."
+            raise StorageError("an interrupted merge lies here", where=str(place.folder), hint=hint)
+        place.remove()
+
+
+@contextmanager
+def _locked(place: Workplace) -> Iterator[None]:
+    """Hold the lock; the system lets go of it when the process ends, however it ends."""
+    try:
+        fd = os.open(place.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise cannot_write(place.folder, error) from None
+    try:
+        _lock(fd, place)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int, place: Workplace) -> None:
+    try:
+        import fcntl
+    except ImportError:  # this system has no such locks
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _busy(place) from None
+
+
+def _busy(place: Workplace) -> StorageError:
+    hint = "wait for it, or choose another output."
+    return StorageError("another process is merging into this output", where=str(place.folder), hint=hint)
