@@ -63,7 +63,13 @@ RULES: Mapping[str, Rule] = {
         required="weight",
         fixed={"normalize": True},
     ),
-    "slerp": Rule("merge/slerp", base=True, params={"t": Meaning("t", "merge")}, required="t"),
+    "slerp": Rule(
+        "merge/slerp",
+        base=True,
+        params={"t": Meaning("t", "merge")},
+        required="t",
+        fixed={"straight_above": 0.9995, "vectors": "curved", "no_angle": "right"},
+    ),
     "task_arithmetic": Rule(
         "merge/task_arithmetic",
         base=True,
@@ -76,7 +82,14 @@ RULES: Mapping[str, Rule] = {
         base=True,
         params=_SPARSE,
         required="weight",
-        fixed={"density": 1.0, "normalize": True, "scale": 1.0, "rescale": "none", "scope": "tensor", "tie": "plus"},
+        fixed={
+            "density": 1.0,
+            "normalize": True,
+            "scale": 1.0,
+            "rescale": "none",
+            "scope": "tensor",
+            "tie": "positive",
+        },
     ),
     "dare_linear": Rule(
         "merge/dare_linear",
@@ -90,9 +103,17 @@ RULES: Mapping[str, Rule] = {
         base=True,
         params=_SPARSE,
         required="weight",
-        fixed={"density": 1.0, "normalize": False, "scale": 1.0, "rescale": "l1", "tie": "plus"},
+        fixed={
+            **{"density": 1.0, "normalize": False, "scale": 1.0, "rescale": "l1"},
+            **{"trim": 1.0, "scope": "tensor", "tie": "positive"},
+        },
     ),
-    "passthrough": Rule("merge/passthrough", base=False, params={"scale": Meaning("scale", "input")}),
+    "passthrough": Rule(
+        "merge/passthrough",
+        base=False,
+        params={"scale": Meaning("scale", "input")},
+        fixed={"scale": 1.0},
+    ),
 }
 
 TO_COME = (

@@ -10,7 +10,7 @@ from ligate.recipe.schema import Setting, Slice, SliceModel, Step
 
 from . import mergekit_syntax as syntax
 from .mergekit_rules import Meant, Rule, rule
-from .mergekit_syntax import Document, Input, Reference
+from .mergekit_syntax import Document, Given, Input, Reference
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 
@@ -130,26 +130,33 @@ class _Lowering:
 
         Not asked where something is wrong already: a misspelt or misplaced `weight` would be told twice.
         """
-        name = None if self.reading.problems else self.known.required
-        groups = [(entry.inputs, entry.given, entry.base or self.merge.base) for entry in self.merge.slices]
-        for models, around, base in [*groups, (inputs, (), self.merge.base)]:
-            if name is None or any(given.name == name for given in (*around, *self.merge.given)):
+        name = self.known.required
+        if name is None or self.reading.problems:
+            return
+        groups = [(entry.inputs, entry.given, entry.base) for entry in self.merge.slices] or [(inputs, (), None)]
+        for models, around, base in groups:
+            if _gives(name, (*around, *self.merge.given)):
                 continue
             if self.known.params[name].of == "merge":
-                if models:
-                    text = f"`{self.merge.method}` needs `{name}`"
-                    self.reading.problem(text, self.merge.place, "set it under `parameters:`")
+                hint = "set it under `parameters:`; after filters a value without one"
+                self.reading.problem(f"`{self.merge.method}` needs `{name}`", self.merge.place, hint)
                 return
+            origin = (base or self.merge.base) if self.known.base else None
             for one in models:
-                if not any(given.name == name for given in one.given) and not (self.known.base and one.model == base):
+                if one.model != origin and not _gives(name, one.given):
                     self._tell_lacking(name, one)
 
     def _tell_lacking(self, name: str, one: Input) -> None:
         label = self._label(one.model)
-        hint = f"set `{name}` under its `parameters:`, or for all models at the top"
+        hint = f"set `{name}` under its `parameters:`, or for all models at the top; after filters a value without one"
         if one.model == self.merge.base and one not in self.merge.inputs:
             hint = f"`{self.merge.method}` merges the base with the others: list it with a `{name}`, or leave it out"
         self.reading.problem(f"`{self.merge.method}` needs `{name}` for `{label}`", one.place, hint)
+
+
+def _gives(name: str, given: Sequence[Given]) -> bool:
+    """Filters alone are not enough: some tensor may match none of them."""
+    return any(one.name == name and one.filter is None for one in given)
 
 
 def _spoken(reference: Reference) -> str:
