@@ -78,12 +78,20 @@ def _compose(text: str, file: str) -> list[yaml.Node]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(file, mark.line + 1 if mark else 0)
-        hint = "indentation is made of spaces, not tabs" if "'\\t'" in str(error.problem) else ""
+        hint = _yaml_hint(f"{error.context} {error.problem}")
         raise RecipeError(f"not valid YAML: {error.problem or error.context}", where=str(place), hint=hint) from None
     except yaml.YAMLError as error:
         raise RecipeError(f"not valid YAML: {str(error).partition(chr(10))[0]}", where=file) from None
     except RecursionError:
         raise RecipeError("not a recipe: values are nested too deep", where=file) from None
+
+
+def _yaml_hint(complaint: str) -> str:
+    if "alias" in complaint:
+        return 'a text that begins with `*` needs quotes: "*.mlp.*"'
+    if "'\\t'" in complaint:
+        return "indentation is made of spaces, not tabs"
+    return "a text with `: ` or `#` in it needs quotes" if "mapping values" in complaint else ""
 
 
 class _Tree:
@@ -162,9 +170,17 @@ class Reading:
         self.problems.append(RecipeError(text, where=str(place), hint=hint))
 
     def fields(
-        self, item: Item | None, what: str, known: Sequence[str] = (), homes: Mapping[str, str] | None = None
+        self,
+        item: Item | None,
+        what: str,
+        known: Sequence[str] = (),
+        homes: Mapping[str, str] | None = None,
+        otherwise: str = "",
     ) -> Mapping[str, Item]:
-        """The known keys of a mapping. `homes` tells of keys that are known, but belong elsewhere."""
+        """The known keys of a mapping.
+
+        `homes` tells where keys that do not belong here do; `otherwise` is the hint for keys that resemble no known one.
+        """
         if item is None or item.value is None:
             return {}
         if not isinstance(item.value, Mapping):
@@ -173,7 +189,8 @@ class Reading:
         for key, child in item.value.items():
             if known and key not in known:
                 home = (homes or {}).get(key)
-                hint = f"`{key}` belongs {home}" if home else nearest(key, known)
+                near = nearest(key, known)
+                hint = f"`{key}` belongs {home}" if home else near if near.startswith("did") else otherwise or near
                 self.problem(f"{what} has no key `{key}`", child.place, hint)
         return {key: child for key, child in item.value.items() if not known or key in known}
 

@@ -65,8 +65,8 @@ def _setting_complaints(card: Card, param: Param, setting: Setting, models: Sequ
         try:
             param.checked(value)
         except RecipeError as error:
-            error.where = ", ".join(part for part in (where, f"model {setting.model}" if setting.model else "") if part)
-            found.append(error)
+            error.where = where
+            found.append(error.inside(model=setting.model))
     return found
 
 
@@ -114,9 +114,10 @@ class Values:
                 one = [self._value(param, label, depth, heard) for label in self.models if param.per_model]
                 params[param.name] = tuple(one) if param.per_model else self._value(param, None, depth, heard)
             self.card.check(params)
+        except _WrongSetting:
+            return params  # `wrong_values` tells it with its own line
         except LigateError as error:
-            place = error.where or str(self.place)
-            findings.repeated((error.problem, place), name, partial(_told, error, place))
+            findings.repeated((error.problem, self.place), name, partial(_told, error, self.place))
         return params
 
     def _value(self, param: Param, model: str | None, depth: float | None, heard: set[Setting]) -> Any:
@@ -126,20 +127,23 @@ class Values:
                     self.spread.add(setting)
                 return self._checked(param, setting, depth)
         if param.required:
-            raise RecipeError(f"`{param.name}` is not given{f' for {model}' if model else ''}")
+            whom = f" for model {model}" if model else ""
+            raise RecipeError(f"`{param.name}` is not given{whom}", hint="add a value for the rest of the tensors")
         return param.default
 
     def _checked(self, param: Param, setting: Setting, depth: float | None) -> Any:
         try:
             return param.checked(_at(setting.value, param, depth))
         except RecipeError as error:
-            error.where = str(setting.place)
-            raise
+            raise _WrongSetting(error.problem, where=str(setting.place)) from None
 
 
-def _told(error: LigateError, place: str, names: Sequence[str]) -> LigateError:
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return type(error)(error.problem, where=f"{place}, tensor {names[0]}{more}", hint=error.hint)
+class _WrongSetting(RecipeError):
+    """A value that its parameter cannot have."""
+
+
+def _told(error: LigateError, place: Place, names: Sequence[str]) -> LigateError:
+    return type(error)(error.problem, where=f"{place}, tensor {names[0]}", hint=error.hint)
 
 
 def _at(value: Value | Gradient, param: Param, depth: float | None) -> Value:
@@ -151,7 +155,9 @@ def _at(value: Value | Gradient, param: Param, depth: float | None) -> Value:
     if param.kind is not float or low == position:
         return points[low]
     share = position - low
-    return (1 - share) * points[low] + share * points[low + 1]
+    start, end = points[low], points[low + 1]
+    between = (1 - share) * start + share * end
+    return min(max(between, min(start, end)), max(start, end))  # rounding must not leave the limits
 
 
 def _applies(setting: Setting) -> Applies:

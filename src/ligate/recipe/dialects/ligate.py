@@ -45,7 +45,7 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "
 
 def read(documents: Sequence[Item]) -> Recipe:
     """The recipe in the only document; all of its errors are raised together."""
-    reading = Reading()
+    reading = _Labels()
     if len(documents) > 1:
         reading.problem("a second document (`---`)", documents[1].place, "several merges are a list under `steps:`")
     top = reading.fields(documents[0], "a recipe", TOP, _HOMES)
@@ -55,9 +55,24 @@ def read(documents: Sequence[Item]) -> Recipe:
     }
     steps = _steps(reading, top, documents[0])
     output = _output(reading, top.get("output"))
+    seed = reading.whole(top.get("seed"), "`seed`", 0)
     _check_names(reading, sources, steps, output)
     raise_all(reading.problems)
-    return Recipe(sources, steps, output, seed=reading.whole(top.get("seed"), "`seed`", 0))
+    return Recipe(sources, steps, output, seed=seed)
+
+
+class _Labels(Reading):
+    """A reading that remembers where each label of a model is used first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used_at: dict[str, Place] = {}
+
+    def label(self, item: Item | None, what: str) -> str | None:
+        label = self.text(item, what)
+        if item is not None and label is not None:
+            self.used_at.setdefault(label, item.place)
+        return label
 
 
 def _needed(reading: Reading, fields: Mapping[str, Item], key: str, around: Item) -> Item | None:
@@ -110,7 +125,7 @@ def split_revision(text: str) -> tuple[str, str | None]:
     return (found[1], found[2]) if found else (text, None)
 
 
-def _steps(reading: Reading, top: Mapping[str, Item], around: Item) -> tuple[Step, ...]:
+def _steps(reading: _Labels, top: Mapping[str, Item], around: Item) -> tuple[Step, ...]:
     if "merge" in top and "steps" in top:
         reading.problem("both `merge:` and `steps:`", top["steps"].place, "one merge, or a list of steps")
     if "steps" not in top:
@@ -132,10 +147,10 @@ def _without_dtype(reading: Reading, steps: tuple[Step, ...]) -> tuple[Step, ...
     return steps
 
 
-def _step(reading: Reading, item: Item) -> Step:
-    fields = reading.fields(item, "a merge", STEP, {**_HOMES, "dtype": "under `output:`"})
+def _step(reading: _Labels, item: Item) -> Step:
+    fields = reading.fields(item, "a merge", STEP, _HOMES, "parameters of the method belong under `parameters:`")
     slices = tuple(_slice(reading, entry) for entry in reading.entries(fields.get("slices"), "`slices`"))
-    base = reading.text(fields.get("base"), "`base`")
+    base = reading.label(fields.get("base"), "`base`")
     models = _labels(reading, fields.get("models"))
     method = reading.text(_needed(reading, fields, "method", item), "`method`") or ""
     if "models" not in fields and not slices:
@@ -155,8 +170,8 @@ def _step(reading: Reading, item: Item) -> Step:
     )
 
 
-def _labels(reading: Reading, item: Item | None) -> tuple[str, ...]:
-    labels = [(reading.text(entry, "a model") or "", entry) for entry in reading.entries(item, "`models`")]
+def _labels(reading: _Labels, item: Item | None) -> tuple[str, ...]:
+    labels = [(reading.label(entry, "a model") or "", entry) for entry in reading.entries(item, "`models`")]
     seen: set[str] = set()
     for label, entry in labels:
         if label in seen:
@@ -165,20 +180,21 @@ def _labels(reading: Reading, item: Item | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(label for label, _ in labels))
 
 
-def _slice(reading: Reading, item: Item) -> Slice:
+def _slice(reading: _Labels, item: Item) -> Slice:
     fields = reading.fields(item, "a slice", SLICE, _HOMES)
     layers = reading.fields(_needed(reading, fields, "layers", item), "`layers`")
     return Slice(
         tuple(_range(reading, label, entry) for label, entry in layers.items()),
         _settings(reading, fields.get("parameters")),
         reading.text(fields.get("method"), "`method`"),
-        reading.text(fields.get("base"), "`base`"),
+        reading.label(fields.get("base"), "`base`"),
         reading.text(fields.get("stack"), "`stack`"),
         item.place,
     )
 
 
-def _range(reading: Reading, label: str, item: Item) -> SliceModel:
+def _range(reading: _Labels, label: str, item: Item) -> SliceModel:
+    reading.used_at.setdefault(label, item.place)
     ends = [reading.whole(entry, f"layers of `{label}`", 0) for entry in reading.entries(item, f"layers of `{label}`")]
     if len(ends) != 2:
         reading.problem(f"layers of `{label}` must be [first, end]", item.place, "layers first to end - 1 are taken")
@@ -247,7 +263,7 @@ def _plain(reading: Reading, name: str, item: Item) -> Value:
     return None
 
 
-def _output(reading: Reading, item: Item | None) -> Output:
+def _output(reading: _Labels, item: Item | None) -> Output:
     fields = reading.fields(item, "`output`", OUTPUT, _HOMES)
     drop = fields.get("drop")
     one = drop is not None and isinstance(drop.value, str)
@@ -255,8 +271,8 @@ def _output(reading: Reading, item: Item | None) -> Output:
     return Output(
         _dtype(reading, fields.get("dtype")),
         _size(reading, fields.get("shard_size")),
-        reading.text(fields.get("donor"), "`donor`"),
-        reading.text(fields.get("tokenizer"), "`tokenizer`"),
+        reading.label(fields.get("donor"), "`donor`"),
+        reading.label(fields.get("tokenizer"), "`tokenizer`"),
         tuple(reading.text(glob, "`drop`") or "" for glob in globs),
         chat_template=reading.text(fields.get("chat_template"), "`chat_template`"),
         place=item.place if item else Place(),
@@ -286,41 +302,45 @@ def _size(reading: Reading, item: Item | None) -> int:
     return size
 
 
-def _check_names(reading: Reading, sources: Mapping[str, SourceSpec], steps: Sequence[Step], output: Output) -> None:
+def _check_names(reading: _Labels, sources: Mapping[str, SourceSpec], steps: Sequence[Step], output: Output) -> None:
     """Every label names something that exists by then, and everything that exists is used."""
+    before = len(reading.problems)
     known = dict.fromkeys(sources, "source")
-    used: set[str] = set()
+    used = {output.donor, output.tokenizer}
     for step in steps:
-        labels = _check_step_names(reading, step, known)
-        used |= labels
+        used |= _check_step_names(reading, step, known)
         if step.name and step.name in known:
             reading.problem(f"a step has the name of the {known[step.name]} `{step.name}`", step.place, "rename it")
         elif step.name:
             known[step.name] = "step"
     for key, label in (("donor", output.donor), ("tokenizer", output.tokenizer)):
         if label is not None and label not in sources:
-            reading.problem(f"`{key}: {label}` is no source", output.place, nearest(label, sources))
-        used.add(label or "")
-    for label, spec in sources.items():
-        if label not in used:
-            reading.problem(f"source `{label}` is never used", spec.place, "name it in the merge, or remove it")
-    for step in steps[:-1]:
-        if step.name and step.name not in used:
-            reading.problem(f"step `{step.name}` is never used", step.place, "name it in a later step, or remove it")
+            place = reading.used_at.get(label, output.place)
+            reading.problem(f"`{key}: {label}` is no source", place, nearest(label, sources))
+    if steps and len(reading.problems) == before:  # a misspelt label would be told twice
+        _check_used(reading, sources, steps, used)
 
 
-def _check_step_names(reading: Reading, step: Step, known: Mapping[str, str]) -> set[str]:
-    sliced = [(part.model, part.place) for entry in step.slices for part in entry.models]
-    bases = [(entry.base, entry.place) for entry in step.slices if entry.base]
-    named = [(label, step.place) for label in (step.base, *step.models) if label]
-    for label, place in dict.fromkeys(sliced + bases + named):
+def _check_used(
+    reading: Reading, sources: Mapping[str, SourceSpec], steps: Sequence[Step], used: set[str | None]
+) -> None:
+    unused = [("source", label, spec.place) for label, spec in sources.items() if label not in used]
+    unused += [("step", step.name, step.place) for step in steps[:-1] if step.name and step.name not in used]
+    for kind, label, place in unused:
+        reading.problem(f"{kind} `{label}` is never used", place, "name it where it is needed, or remove it")
+
+
+def _check_step_names(reading: _Labels, step: Step, known: Mapping[str, str]) -> set[str]:
+    """Tells of wrong labels in one step; returns all that it uses."""
+    sliced = [label for entry in step.slices for label in (entry.base, *(part.model for part in entry.models))]
+    used = [label for label in dict.fromkeys((step.base, *step.models, *sliced)) if label]
+    for label in used:
         if label not in known:
-            reading.problem(f"`{label}` is no source", place, nearest(label, known))
-    used = {label for label, _ in sliced + bases + named}
+            reading.problem(f"`{label}` is no source", reading.used_at.get(label, step.place), nearest(label, known))
     for setting in (*step.settings, *(setting for entry in step.slices for setting in entry.settings)):
         if setting.model is not None and setting.model not in used:
             text = f"`{setting.name}` is set for `{setting.model}`, which this merge does not use"
             reading.problem(text, setting.place, nearest(setting.model, used))
     if step.base is not None and step.base in step.models:
         reading.problem(f"`{step.base}` is both the base and a model", step.place, "leave it out of `models:`")
-    return used
+    return set(used)
