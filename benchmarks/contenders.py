@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from processes import Contender
@@ -15,56 +16,48 @@ HERE = Path(__file__).parent
 MERGEKIT = "0.1.5"
 
 
+WEIGHTS = {"expert-1": 0.5, "expert-2": 0.3, "expert-3": 0.2}
+DENSITY = 0.2
+
+
 @dataclass(frozen=True)
 class Rule:
-    """A merge of the made checkpoints. `reads` are the folders whose bytes it has to read."""
+    """A merge of the made checkpoints."""
 
     name: str
-    reads: tuple[str, ...]
-    config: str  # in mergekit's dialect, which both programs read
+    method: str  # as mergekit calls it
+    experts: tuple[str, ...] = tuple(WEIGHTS)
+    base: str | None = "base"
+    weighted: bool = True
+    settings: Mapping[str, float] = field(default_factory=dict)  # of each model, besides its weight
+    whole: Mapping[str, float] = field(default_factory=dict)  # of the whole merge
+    dtype: str = "bfloat16"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The folders whose bytes have to be read."""
+        return tuple(dict.fromkeys((*([self.base] if self.base else []), *self.experts)))
+
+    def config(self, models: Path) -> str:
+        """In mergekit's dialect, which both programs read (JSON is YAML)."""
+        entries = [{"model": str(models / expert), "parameters": self._of(expert)} for expert in self.experts]
+        base = {"base_model": str(models / self.base)} if self.base else {}
+        rest = {"models": entries, "parameters": self.whole, "dtype": self.dtype}
+        return json.dumps({"merge_method": self.method, **base, **rest}, indent=1)
+
+    def _of(self, expert: str) -> Mapping[str, float]:
+        return {**({"weight": WEIGHTS[expert]} if self.weighted else {}), **self.settings}
 
 
-_THREE = ("expert-1", "expert-2", "expert-3")
-_TASK_VECTORS = """\
-merge_method: {method}
-base_model: {base}
-models:
-  - model: {expert-1}
-    parameters: {{weight: 0.5, density: 0.2}}
-  - model: {expert-2}
-    parameters: {{weight: 0.3, density: 0.2}}
-  - model: {expert-3}
-    parameters: {{weight: 0.2, density: 0.2}}
-dtype: bfloat16
-"""
-
+_TRIM = {"density": DENSITY}
 RULES = {
     rule.name: rule
     for rule in (
-        Rule(
-            "linear",
-            _THREE,
-            "merge_method: linear\n"
-            "models:\n"
-            "  - model: {expert-1}\n    parameters: {{weight: 0.5}}\n"
-            "  - model: {expert-2}\n    parameters: {{weight: 0.3}}\n"
-            "  - model: {expert-3}\n    parameters: {{weight: 0.2}}\n"
-            "dtype: bfloat16\n",
-        ),
-        Rule("ties", ("base", *_THREE), _TASK_VECTORS.replace("{method}", "ties")),
-        Rule(
-            "slerp",
-            _THREE[:2],
-            "merge_method: slerp\nbase_model: {expert-1}\n"
-            "models:\n  - model: {expert-1}\n  - model: {expert-2}\n"
-            "parameters: {{t: 0.4}}\ndtype: bfloat16\n",
-        ),
-        Rule(
-            "task_arithmetic",
-            ("base", *_THREE),
-            _TASK_VECTORS.replace("{method}", "task_arithmetic").replace(", density: 0.2", ""),
-        ),
-        Rule("dare", ("base", *_THREE), _TASK_VECTORS.replace("{method}", "dare_linear")),
+        Rule("linear", "linear", base=None),
+        Rule("ties", "ties", settings=_TRIM),
+        Rule("slerp", "slerp", ("expert-1", "expert-2"), "expert-1", weighted=False, whole={"t": 0.4}),
+        Rule("task_arithmetic", "task_arithmetic"),
+        Rule("dare", "dare_linear", settings=_TRIM),
     )
 }
 
@@ -81,7 +74,7 @@ def config_file(rule: Rule, models: Path, folder: Path) -> Path:
     """The rule's configuration with the paths of the made checkpoints."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{rule.name}-{models.name}.yml"
-    path.write_text(rule.config.format(**{name: models / name for name in ("base", *_THREE)}))
+    path.write_text(rule.config(models))
     return path
 
 

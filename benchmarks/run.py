@@ -6,8 +6,8 @@
 
 Parts: linear ties slerp task_arithmetic dare (each with the plain copy of its bytes and, if it can be installed,
 mergekit), cold (inputs dropped from memory before each run), memory (peak at three sizes), tiny (20,000 tensors),
-start (how long a command takes before it works). Every number is a median of alternating runs; a process's time is its
-wall time less that of `python -c 'import torch'` in the same run.
+start (how long a command takes before it works), accuracy (against a float64 reference). Every time is a median of
+alternating runs; a process's is its wall time less that of `python -c 'import torch'` in the same run.
 
 Disk: 5.5 GB for the 0.55 B checkpoints, kept; 20 GB more while `memory` runs, then removed. `make clean` removes all.
 """
@@ -22,20 +22,21 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import contenders as make
 from processes import BenchmarkError, Contender, Row, alternate, drop_from_memory, warm
-from tables import performance_page, summary
+from tables import accuracy_summary, performance_page, summary
 
 ROOT = Path(__file__).parent.parent
 COLD_RULE = "linear"
 TINY_TENSORS = 20_000
 EMBEDDING_ROWS = 150_000
 MEMORY_BILLIONS = (0.55, 2.0)
+ACCURACY_BILLIONS = 0.1
 
 
 @dataclass
@@ -151,12 +152,40 @@ def start_part(bench: Bench) -> None:
     keep(bench, "start", rows, [])
 
 
+def accuracy_part(bench: Bench) -> None:
+    """Share of elements that float64 would have rounded elsewhere; kept entries and elected signs that differ."""
+    models = bench.models(f"{ACCURACY_BILLIONS:g}b", "--size", str(ACCURACY_BILLIONS))
+    wide = replace(make.RULES["ties"], dtype="float32")
+    cases = {
+        "linear": make.RULES["linear"],
+        "ties": make.RULES["ties"],
+        "ties, signs in float32": wide,
+        **{f"ties, kept entries of {expert}": replace(wide, experts=(expert,)) for expert in wide.experts},
+    }
+    found = bench.results["accuracy"] = {title: _compared(bench, models, rule) for title, rule in cases.items()}
+    sys.stdout.write(accuracy_summary(found) + "\n")
+
+
+def _compared(bench: Bench, models: Path, rule: make.Rule) -> Mapping[str, float]:
+    """Merge, and let accuracy.py look at the result."""
+    config = make.config_file(rule, models, bench.configs)
+    shutil.rmtree(bench.out, ignore_errors=True)
+    subprocess.run(make.ligate("", config, bench.out).command, check=True, stdout=subprocess.DEVNULL)
+    look = [sys.executable, str(make.HERE / "accuracy.py"), rule.name, str(bench.out), "--density", str(make.DENSITY)]
+    look += ["--base", str(models / "base"), "--models", *(str(models / expert) for expert in rule.experts)]
+    look += ["--weights", *(str(make.WEIGHTS[expert]) for expert in rule.experts)]
+    told = subprocess.run(look, check=True, stdout=subprocess.PIPE).stdout
+    shutil.rmtree(bench.out)
+    return json.loads(told)
+
+
 PARTS: Mapping[str, Callable[[Bench], None]] = {
     **{name: rule_part(name) for name in make.RULES},
     "cold": cold_part,
     "memory": memory_part,
     "tiny": tiny_part,
     "start": start_part,
+    "accuracy": accuracy_part,
 }
 
 

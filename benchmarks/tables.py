@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 DATA_PATH = "ligate --no-hash --no-fsync"
+_COUNTS = ("beyond_one_ulp", "moved_apart", "sign_apart")
 
 
 class Bar(NamedTuple):
@@ -32,11 +33,20 @@ def summary(part: str, found: Mapping[str, Any]) -> str:
             f"{row['seconds']:.2f} s" + ("" if row["startup"] else " (all)"),
             f"{row['wall']:.2f} s",
             _gigabytes(row["peak_bytes"]),
-            f"{row['seconds'] / copy['seconds']:.2f} x" if copy else "",
+            f"{row['seconds'] / copy['seconds']:.2f} x" if copy and "import" not in name else "",
         )
         for name, row in rows.items()
     ]
     return f"\n{part}\n" + _aligned(("", "work", "wall", "peak memory", "of a copy"), cells)
+
+
+def accuracy_summary(found: Mapping[str, Any]) -> str:
+    """What the comparison with float64 counted."""
+    cells = [
+        (name, f"{told['elements']:,}", f"{told['share_differing']:.4%}", *(f"{told[count]:,}" for count in _COUNTS))
+        for name, told in found.items()
+    ]
+    return "\naccuracy\n" + _aligned(("", "elements", "differ", "beyond 1 ulp", "kept apart", "sign apart"), cells)
 
 
 def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -51,8 +61,9 @@ def _gigabytes(size: float) -> str:
     return f"{size / 1e9:.2f} GB"
 
 
-def bars(parts: Mapping[str, Any]) -> Iterator[Bar]:
+def bars(results: Mapping[str, Any]) -> Iterator[Bar]:
     """The promises that this run can judge."""
+    parts: Mapping[str, Any] = results["parts"]
     work = {part: {row["name"]: row["seconds"] for row in found["rows"]} for part, found in parts.items()}
     yield from _rule_bars(work)
     if "cold" in work:
@@ -68,6 +79,18 @@ def bars(parts: Mapping[str, Any]) -> Iterator[Bar]:
     for command, limit in (("ligate --help", 0.5), ("ligate check", 2.0)):
         if command in work.get("start", {}):
             yield Bar(f"`{command}`", limit, work["start"][command], unit=" s")
+    yield from _accuracy_bars(results.get("accuracy", {}))
+
+
+def _accuracy_bars(found: Mapping[str, Any]) -> Iterator[Bar]:
+    for rule, limit in (("linear", 0.01), ("ties", 0.05)):
+        if rule in found:
+            share = 100 * found[rule]["share_differing"]
+            yield Bar(f"{rule}: bf16 elements that differ from float64 rounded once", limit, share, unit=" %")
+    kept = [told["moved_apart"] for name, told in found.items() if "kept" in name]
+    if kept:
+        yield Bar("ties: entries kept that float64 drops, or the other way round", 0, sum(kept))
+        yield Bar("ties: elected signs that differ", 0, found["ties, signs in float32"]["sign_apart"])
 
 
 def _rule_bars(work: Mapping[str, Mapping[str, float]]) -> Iterator[Bar]:
@@ -103,7 +126,7 @@ def performance_page(results: Mapping[str, Any]) -> str:
         "",
         "| promise | bar | measured | holds |",
         "|---|---|---|---|",
-        *map(_bar_line, bars(parts)),
+        *map(_bar_line, bars(results)),
         "",
         "## Rules",
         "",
@@ -132,7 +155,7 @@ def performance_page(results: Mapping[str, Any]) -> str:
 def _bar_line(bar: Bar) -> str:
     sign = "at least" if bar.at_least else "at most"
     held = "yes" if bar.holds else "**no**"
-    return f"| {bar.promise} | {sign} {bar.limit:g}{bar.unit} | {bar.value:.2f}{bar.unit} | {held} |"
+    return f"| {bar.promise} | {sign} {bar.limit:g}{bar.unit} | {bar.value:.3g}{bar.unit} | {held} |"
 
 
 def _rule_line(part: str, found: Mapping[str, Any]) -> str:
