@@ -78,3 +78,84 @@ WEIGHTED_SUM(weighted_sum_f64, double)
     }
 WEIGHTED_DELTAS(weighted_deltas_f32, float)
 WEIGHTED_DELTAS(weighted_deltas_f64, double)
+
+/* Counts of |row| > high, >= high, > low, >= low; those strictly between low and high go to `inside`; how many. */
+#define CENSUS(NAME, REAL)                                                                                      \
+    FAST size_t NAME(const REAL *restrict row, REAL low, REAL high, REAL *restrict inside,                      \
+                     uint64_t *restrict counts, size_t n) {                                                     \
+        size_t found = 0;                                                                                       \
+        for (size_t start = 0; start < n; start += TILE) {                                                      \
+            size_t size = smaller(TILE, n - start);                                                             \
+            REAL magnitude[TILE];                                                                               \
+            uint8_t hit[TILE + 8] = {0};                                                                        \
+            uint32_t above = 0, to_high = 0, beyond_low = 0, to_low = 0;                                        \
+            for (size_t i = 0; i < size; i++) {                                                                 \
+                REAL x = row[start + i] < 0 ? -row[start + i] : row[start + i];                                 \
+                magnitude[i] = x;                                                                               \
+                above += x > high;                                                                              \
+                to_high += x >= high;                                                                           \
+                beyond_low += x > low;                                                                          \
+                to_low += x >= low;                                                                             \
+                hit[i] = (x > low) & (x < high);                                                                \
+            }                                                                                                   \
+            counts[0] += above;                                                                                 \
+            counts[1] += to_high;                                                                               \
+            counts[2] += beyond_low;                                                                            \
+            counts[3] += to_low;                                                                                \
+            for (size_t i = 0; beyond_low > to_high && i < size; i += 8) {                                      \
+                uint64_t eight; /* few lie inside: most groups of eight are passed over at once */              \
+                memcpy(&eight, hit + i, 8);                                                                     \
+                for (size_t j = i; eight && j < smaller(i + 8, size); j++) {                                    \
+                    inside[found] = magnitude[j];                                                               \
+                    found += hit[j];                                                                            \
+                }                                                                                               \
+            }                                                                                                   \
+        }                                                                                                       \
+        return found;                                                                                           \
+    }
+CENSUS(census_f32, float)
+CENSUS(census_f64, double)
+
+/* Trim each row below its bound, elect a sign per element from the sum of gains[k] rows[k], and add to the base
+ * scale times the sum over the rows of that sign, divided by the sum of their weights when `least` is not zero:
+ * least > 0 is the smallest divisor there can be; least < 0 means |divisor| <= -least counts as 1.
+ * With `models` != 0 a row is a model, and its difference from the base is taken first. `tie` is the sign of a zero sum.
+ */
+#define DISJOINT_MERGE(NAME, REAL)                                                                              \
+    FAST void NAME(const REAL *restrict base, const REAL *restrict rows, const REAL *restrict bounds,           \
+                   const REAL *restrict gains, const REAL *restrict weights, int32_t models, int32_t tie,       \
+                   REAL least, REAL scale, REAL *restrict out, size_t count, size_t n) {                        \
+        enum { STEP = TILE / 4 };                                                                               \
+        REAL total[STEP], plus[STEP], minus[STEP], for_plus[STEP], for_minus[STEP];                             \
+        for (size_t start = 0; start < n; start += STEP) {                                                      \
+            size_t size = smaller(STEP, n - start);                                                             \
+            const REAL *b = base + start;                                                                       \
+            for (size_t i = 0; i < size; i++) total[i] = plus[i] = minus[i] = for_plus[i] = for_minus[i] = 0;   \
+            for (size_t k = 0; k < count; k++) {                                                                \
+                const REAL *row = rows + k * n + start;                                                         \
+                REAL bound = bounds[k], gain = gains[k], weight = weights[k], own = models ? 1 : 0;             \
+                for (size_t i = 0; i < size; i++) {                                                             \
+                    REAL tau = row[i] - own * b[i];                                                             \
+                    REAL magnitude = tau < 0 ? -tau : tau;                                                      \
+                    REAL part = magnitude >= bound ? gain * tau : 0;                                            \
+                    total[i] = total[i] + part;                                                                 \
+                    plus[i] = plus[i] + (part > 0 ? part : 0);                                                  \
+                    minus[i] = minus[i] + (part < 0 ? part : 0);                                                \
+                    for_plus[i] = for_plus[i] + (part > 0 ? weight : 0);                                        \
+                    for_minus[i] = for_minus[i] + (part < 0 ? weight : 0);                                      \
+                }                                                                                               \
+            }                                                                                                   \
+            for (size_t i = 0; i < size; i++) {                                                                 \
+                int32_t sign = total[i] > 0 ? 1 : total[i] < 0 ? -1 : tie;                                      \
+                REAL sum = sign > 0 ? plus[i] : sign < 0 ? minus[i] : 0;                                        \
+                REAL divisor = sign > 0 ? for_plus[i] : for_minus[i];                                           \
+                REAL size_of = divisor < 0 ? -divisor : divisor;                                                \
+                if (least > 0) divisor = divisor > least ? divisor : least;                                     \
+                else if (least < 0) divisor = size_of > -least ? divisor : 1;                                   \
+                else divisor = 1;                                                                               \
+                out[start + i] = b[i] + scale * (sum / divisor);                                                \
+            }                                                                                                   \
+        }                                                                                                       \
+    }
+DISJOINT_MERGE(disjoint_merge_f32, float)
+DISJOINT_MERGE(disjoint_merge_f64, double)

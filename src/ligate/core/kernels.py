@@ -8,22 +8,20 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
-_ADDRESS, _SIZE = ctypes.c_void_p, ctypes.c_size_t
-_SIGNATURES = {
-    "widen_bf16": (_ADDRESS, _ADDRESS, _SIZE),
-    "narrow_bf16": (_ADDRESS, _ADDRESS, _SIZE),
-    "weighted_sum": (_ADDRESS, _ADDRESS, _ADDRESS, _SIZE, _SIZE),
-    "weighted_deltas": (_ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _SIZE, _SIZE),
-}
-_SUFFIX = {"torch.float32": "_f32", "torch.float64": "_f64"}
+_AT, _SIZE, _FLAG = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32
+_REALS = {"torch.float32": ("_f32", ctypes.c_float), "torch.float64": ("_f64", ctypes.c_double)}
 
 
 def compiled() -> bool:
@@ -55,34 +53,116 @@ def all_finite(numbers: Tensor) -> bool:
 
 def weighted_sum(rows: Tensor, weights: Sequence[float]) -> Tensor:
     r""":math:`\sum_k w_k x_k` over rows [K, n], summed in the order of k."""
-    if name := _fitting("weighted_sum", rows):
+    if loop := _loop("weighted_sum", rows):
         out, factors = rows.new_empty(rows.shape[1]), rows.new_tensor(weights)
-        name(rows.data_ptr(), factors.data_ptr(), out.data_ptr(), *rows.shape)
+        loop(rows.data_ptr(), factors.data_ptr(), out.data_ptr(), *rows.shape)
         return out
-    total = rows[0] * weights[0]
-    for row, weight in zip(rows[1:], weights[1:], strict=True):
-        total = total + row * weight
-    return total
+    return _summed(row * weight for row, weight in zip(rows, weights, strict=True))
 
 
 def weighted_deltas(base: Tensor, rows: Tensor, weights: Sequence[float]) -> Tensor:
     r""":math:`\sum_k w_k (x_k - x_0)` over base [n] and rows [K, n], summed in the order of k."""
-    if (name := _fitting("weighted_deltas", rows)) and _plain(base):
+    if loop := _loop("weighted_deltas", rows, base):
         out, factors = rows.new_empty(rows.shape[1]), rows.new_tensor(weights)
-        name(base.data_ptr(), rows.data_ptr(), factors.data_ptr(), out.data_ptr(), *rows.shape)
+        loop(base.data_ptr(), rows.data_ptr(), factors.data_ptr(), out.data_ptr(), *rows.shape)
         return out
-    total = (rows[0] - base) * weights[0]
-    for row, weight in zip(rows[1:], weights[1:], strict=True):
-        total = total + (row - base) * weight
-    return total
+    return _summed((row - base) * weight for row, weight in zip(rows, weights, strict=True))
 
 
-def _fitting(name: str, rows: Tensor) -> Any:
-    """The compiled loop for these rows; None where torch must do it (gradients, other devices, other layouts)."""
-    library, suffix = _library(), _SUFFIX.get(str(rows.dtype))
-    if library is None or suffix is None or rows.ndim != 2 or not _plain(rows):
+class Census(NamedTuple):
+    """How many magnitudes are > high, >= high, > low, >= low, and those strictly between low and high."""
+
+    above: int
+    to_high: int
+    beyond_low: int
+    to_low: int
+    inside: NDArray[Any]
+
+
+def census(row: Tensor, low: float, high: float) -> Census:
+    """Count the magnitudes of a row [n] against two bounds."""
+    if loop := _loop("census", row):
+        inside, counts = row.new_empty(len(row)), (ctypes.c_uint64 * 4)()
+        found = loop(row.data_ptr(), low, high, inside.data_ptr(), counts, len(row))
+        return Census(counts[0], counts[1], counts[2], counts[3], inside[:found].numpy().copy())
+    x = row.detach().abs().numpy()
+    bottom, top = x.dtype.type(low), x.dtype.type(high)
+    at_top, past_bottom = x >= top, x > bottom
+    above, to_high, beyond_low, to_low = (int(mask.sum()) for mask in (x > top, at_top, past_bottom, x >= bottom))
+    return Census(above, to_high, beyond_low, to_low, x[past_bottom & (x < top)])
+
+
+def disjoint_merge(
+    base: Tensor,
+    rows: Tensor,
+    bounds: Sequence[float],
+    gains: Sequence[float],
+    weights: Sequence[float],
+    *,
+    models: bool,
+    tie: int,
+    least: float,
+    scale: float,
+) -> Tensor:
+    r"""Trim rows [K, n] below their bounds, elect a sign per element, add what has that sign to base [n].
+
+    .. math::
+        p_k = g_k \tau_k [|\tau_k| \ge b_k], \quad s = \operatorname{sgn} \sum_k p_k, \quad
+        \theta = \theta_0 + \lambda \sum_{k:\, \operatorname{sgn} p_k = s} p_k
+        \Big/ \sum_{k:\, \operatorname{sgn} p_k = s} w_k
+
+    With `models` a row is a model and :math:`\tau_k` its difference from the base; else it is :math:`\tau_k`.
+    `tie` (-1, 0, 1) is the sign of a zero sum. `least` > 0 is the smallest possible divisor; `least` < 0 lets a
+    divisor not larger than its magnitude count as 1; 0 means no divisor.
+    """
+    if loop := _loop("disjoint_merge", rows, base):
+        out, table = base.new_empty(len(base)), [rows.new_tensor(values) for values in (bounds, gains, weights)]
+        tables = [tensor.data_ptr() for tensor in (base, rows, *table)]
+        loop(*tables, int(models), tie, least, scale, out.data_ptr(), *rows.shape)
+        return out
+    parts = [
+        _trimmed(row - base if models else row, bound) * gain
+        for row, bound, gain in zip(rows, bounds, gains, strict=True)
+    ]
+    sign = _summed(parts).detach().sign()
+    sign = sign + tie * (1 - sign.abs())
+    up, down = sign.clamp_min(0), (-sign).clamp_min(0)
+    total = _summed(part.clamp_min(0) for part in parts) * up + _summed(part.clamp_max(0) for part in parts) * down
+    if least:
+        voters = [part.detach().sign() for part in parts]
+        for_up = _summed(vote.clamp_min(0) * weight for vote, weight in zip(voters, weights, strict=True))
+        for_down = _summed((-vote).clamp_min(0) * weight for vote, weight in zip(voters, weights, strict=True))
+        divisor = for_up * up + for_down * (1 - up)
+        total = total / (divisor.clamp_min(least) if least > 0 else _or_one(divisor, -least))
+    return base + total * scale
+
+
+def _trimmed(row: Tensor, bound: float) -> Tensor:
+    """Entries smaller than the bound become 0. `hardshrink` keeps what is larger than its argument."""
+    import torch
+
+    below = max(float(np.nextafter(_real(row)(bound), -np.inf, dtype=_real(row))), 0.0)
+    return torch.nn.functional.hardshrink(row, below)
+
+
+def _real(row: Tensor) -> type[np.floating[Any]]:
+    return np.float32 if row.dtype.itemsize == 4 else np.float64
+
+
+def _or_one(divisor: Tensor, nothing: float) -> Tensor:
+    return divisor.masked_fill(divisor.abs() <= _real(divisor)(nothing).item(), 1.0)
+
+
+def _summed(terms: Iterable[Tensor]) -> Tensor:
+    return functools.reduce(operator.add, terms)
+
+
+def _loop(name: str, rows: Tensor, base: Tensor | None = None) -> Any:
+    """The compiled loop for these tensors; None where torch must do it (gradients, other devices, other layouts)."""
+    library, real = _library(), _REALS.get(str(rows.dtype))
+    if library is None or real is None or not (_plain(rows) and (base is None or _plain(base))):
         return None
-    return getattr(library, name + suffix)
+    return getattr(library, name + real[0])
 
 
 def _plain(tensor: Tensor) -> bool:
@@ -95,11 +175,19 @@ def _library() -> ctypes.CDLL | None:
         return None
     try:
         library = ctypes.CDLL(str(Path(__file__).with_name("_kernels.so")))
-        for name, arguments in _SIGNATURES.items():
-            for suffix in ("",) if name.endswith("_bf16") else _SUFFIX.values():
-                function = getattr(library, name + suffix)
-                function.argtypes = arguments
-                function.restype = ctypes.c_int32 if name.endswith("_bf16") else None
-    except (OSError, AttributeError):  # not compiled, or for another version of this file
+        _declare(library, "widen_bf16", _FLAG, _AT, _AT, _SIZE)
+        _declare(library, "narrow_bf16", _FLAG, _AT, _AT, _SIZE)
+        for kind, real in _REALS.values():
+            _declare(library, "weighted_sum" + kind, None, _AT, _AT, _AT, _SIZE, _SIZE)
+            _declare(library, "weighted_deltas" + kind, None, _AT, _AT, _AT, _AT, _SIZE, _SIZE)
+            _declare(library, "census" + kind, _SIZE, _AT, real, real, _AT, _AT, _SIZE)
+            tables = (_AT,) * 5
+            _declare(library, "disjoint_merge" + kind, None, *tables, _FLAG, _FLAG, real, real, _AT, _SIZE, _SIZE)
+    except (OSError, AttributeError):  # not compiled, or from another version of this file
         return None
     return library
+
+
+def _declare(library: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> None:
+    function = getattr(library, name)
+    function.restype, function.argtypes = result, arguments

@@ -75,3 +75,50 @@ def test_gradients_take_the_torch_path():
     rows = torch.randn(3, 8, requires_grad=True)
     kernels.weighted_sum(rows, (1.0, 2.0, 3.0)).sum().backward()
     assert torch.equal(rows.grad, torch.tensor([1.0, 2.0, 3.0])[:, None].expand(3, 8))
+
+
+def _bits(tensor):
+    return tensor.view(torch.int32 if tensor.dtype == torch.float32 else torch.int64)
+
+
+@pytest.mark.parametrize("size", SIZES[1:])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_census_counts_and_collects(path, size, dtype):
+    row = _numbers(size, dtype)[0]
+    magnitudes = row.abs().numpy()
+    low, high = (float(bound) for bound in torch.quantile(row.abs(), torch.tensor([0.3, 0.9], dtype=dtype)))
+    found = kernels.census(row, low, high)
+    assert found[:4] == tuple(
+        int(mask.sum()) for mask in (magnitudes > high, magnitudes >= high, magnitudes > low, magnitudes >= low)
+    )
+    assert found.inside.tolist() == magnitudes[(magnitudes > low) & (magnitudes < high)].tolist()
+
+
+@pytest.mark.parametrize("size", [1, 7, 4097])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("models", [True, False])
+@pytest.mark.parametrize("tie", [-1, 0, 1])
+@pytest.mark.parametrize("least", [0.0, 0.25, -1e-6])
+def test_disjoint_merge_gives_equal_bits_on_both_paths(size, dtype, models, tie, least, monkeypatch):
+    if not kernels.compiled():
+        pytest.skip("installed without a C compiler")
+    rows = (_numbers(3 * size, dtype)[0] * 8).round().div(8).view(3, size)  # many ties, zeros and equal magnitudes
+    base = _numbers(size, dtype)[0]
+    weights = (0.25, 0.5, 0.25) if least >= 0 else (0.25, -0.25, 1.0)
+    settings = {"models": models, "tie": tie, "least": least, "scale": 0.7}
+    arguments = (base, rows, (0.0, 0.125, 0.2), (0.25, 0.5 * (1 if least >= 0 else -1), 0.25), weights)
+    compiled = kernels.disjoint_merge(*arguments, **settings)
+    monkeypatch.setattr(kernels, "_library", lambda: None)
+    assert torch.equal(_bits(kernels.disjoint_merge(*arguments, **settings)), _bits(compiled))
+
+
+def test_disjoint_merge_by_hand(path):
+    base = torch.tensor([1.0, 1.0, 1.0, 1.0])
+    tau = torch.tensor([[4.0, -1.0, 2.0, 0.5], [2.0, 3.0, -1.0, 0.5], [-1.0, 2.0, 4.0, -0.5]])
+    ones = (1.0, 1.0, 1.0)
+    mean = kernels.disjoint_merge(base, tau, (2.0, 2.0, 2.0), ones, ones, models=False, tie=1, least=1.0, scale=1.0)
+    assert mean.tolist() == [4.0, 3.5, 4.0, 1.0]
+    total = kernels.disjoint_merge(
+        base, tau + base, (2.0, 2.0, 2.0), ones, ones, models=True, tie=1, least=0.0, scale=0.5
+    )
+    assert total.tolist() == [4.0, 3.5, 4.0, 1.0]
