@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ligate.core.errors import InputError
 from ligate.core.tensors import Header, Source, itemsize
 
+from .documents import read_object
 from .folder import Kind, Weights, component_weights, file_weights, folder_weights, no_weights
 from .locate import locate
 from .missing import unknown_tensor
@@ -167,9 +168,25 @@ def open_source(
 ) -> Source:
     """Open a model by local path or Hub id (`org/name@revision`); a path that looks local never meets the network.
 
-    Of a folder with components (diffusers, sentence-transformers) the tensors are called `component/name`.
+    Of a folder with components (diffusers, sentence-transformers) the tensors are called `component/name`. What is
+    quantised is read as the numbers it stands for; adapters are added as they are read, nothing is merged on disk.
     """
-    return open_checkpoint(locate(path, revision), label)
+    from .quantised import view_quantised
+    from .views import aliased, stripped
+
+    stored = open_checkpoint(locate(path, revision), label)
+    try:
+        source = view_quantised(stored, _config(stored.folder))
+        for place, version, scale in adapters:
+            from .adapter import view_adapter
+
+            source = view_adapter(source, locate(place, version), scale)
+        if strip_prefix:
+            source = stripped(source, strip_prefix)
+        return aliased(source, alias) if alias else source
+    except BaseException:
+        stored.close()
+        raise
 
 
 def open_checkpoint(place: Path, label: str) -> Source:
@@ -184,6 +201,11 @@ def open_checkpoint(place: Path, label: str) -> Source:
         raise cannot_read(place, error) from None
     below = {f"{name}/": weights for name, weights in components.items()}
     return _joined(label, place, {"": root, **below} if root else below)
+
+
+def _config(folder: Path | None) -> Mapping[str, Any]:
+    path = folder / "config.json" if folder else None
+    return read_object(path) if path and path.exists() else {}
 
 
 def _joined(label: str, folder: Path | None, parts: Mapping[str, Weights]) -> Source:

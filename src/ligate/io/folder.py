@@ -153,15 +153,15 @@ def kind_of(path: Path) -> Kind:
 
 def _indexed(index: Path) -> Weights:
     table = read_object(index).get("weight_map")
-    if not isinstance(table, dict):
-        raise InputError("has no `weight_map`", where=str(index), hint=_AGAIN)
-    files = {name: inside(index.parent, name, index) for name in sorted(set(map(str, table.values())))}
+    if not isinstance(table, dict) or not table or not all(isinstance(name, str) for name in table.values()):
+        raise InputError("needs a `weight_map` of tensor names to file names", where=str(index), hint=_AGAIN)
+    files = {name: inside(index.parent, name, index) for name in sorted(set(table.values()))}
     missing = [name for name, path in files.items() if not path.exists()]
     if missing:
         told = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise InputError(f"names files that are not there: {told}", where=str(index), hint=_AGAIN)
     paths = tuple(files.values())
-    promised = {tensor: files[str(name)] for tensor, name in table.items()}
+    promised = {tensor: files[name] for tensor, name in table.items()}
     if len({kind_of(path) for path in paths}) != 1:
         raise InputError("must name files of one format", where=str(index), hint=_AGAIN)
     return Weights(kind_of(paths[0]), paths, index, promised)
