@@ -65,7 +65,8 @@ def test_what_stands_under_a_model_precedes_what_stands_at_the_top():
 
 
 def test_defaults_of_mergekit_come_last():
-    assert settings(parsed(TIES), "density") == [(0.6, None, None), (1.0, None, None)]
+    assert settings(parsed(TIES), "density") == [(0.6, None, None)]
+    assert settings(parsed(dedent(TIES).replace("density: 0.6", "lambda: 0.5")), "density") == [(1.0, None, None)]
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
@@ -212,7 +213,9 @@ def test_parameters_of_the_module_precede_those_of_the_config():
             parameters: {weight: 2}
         parameters: {weight: 1, normalize: false}
         """
-    assert settings(parsed(text), "weight") == [(2, None, None), (1, None, None)]
+    assert settings(parsed(text), "weight") == [(2, None, None)]
+    filtered = text.replace("weight: 2", "weight: {filter: mlp, value: 2}")
+    assert settings(parsed(filtered), "weight") == [(2, None, "mlp"), (1, None, None)]
 
 
 def test_other_modules_are_refused_by_name():

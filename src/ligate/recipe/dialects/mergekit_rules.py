@@ -104,8 +104,13 @@ RULES: Mapping[str, Rule] = {
         params=_SPARSE,
         required="weight",
         fixed={
-            **{"density": 1.0, "normalize": False, "scale": 1.0, "rescale": "l1"},
-            **{"trim": 1.0, "scope": "tensor", "tie": "positive"},
+            "density": 1.0,
+            "normalize": False,
+            "scale": 1.0,
+            "rescale": "l1",
+            "trim": 1.0,
+            "scope": "tensor",
+            "tie": "positive",
         },
     ),
     "passthrough": Rule(

@@ -75,7 +75,7 @@ class _Lowering:
             tuple(label for label in dict.fromkeys(self._label(one.model) for one in everyone) if label != base),
             base,
             name=None if last else merge.name,
-            settings=(*self._own(inputs, merge.base), *self.meant.settings(merge.given), *self._fixed()),
+            settings=_reached((*self._own(inputs, merge.base), *self.meant.settings(merge.given), *self._fixed())),
             slices=slices,
             dtype=None if last else dtype(self.reading, merge),
             place=merge.place,
@@ -119,7 +119,7 @@ class _Lowering:
         ranges = tuple(
             SliceModel(self._label(one.model), *(one.layers or (0, 1)), place=one.place) for one in entry.inputs
         )
-        settings = (*self._own(entry.inputs, base), *self.meant.settings(entry.given))
+        settings = _reached((*self._own(entry.inputs, base), *self.meant.settings(entry.given)))
         return Slice(ranges, settings, base=self._label(base) if base else None, place=entry.place)
 
     def _fixed(self) -> list[Setting]:
@@ -152,6 +152,18 @@ class _Lowering:
         if one.model == self.merge.base and one not in self.merge.inputs:
             hint = f"`{self.merge.method}` merges the base with the others: list it with a `{name}`, or leave it out"
         self.reading.problem(f"`{self.merge.method}` needs `{name}` for `{label}`", one.place, hint)
+
+
+def _reached(settings: Sequence[Setting]) -> tuple[Setting, ...]:
+    """Without what stands behind a value for every tensor of every model."""
+    found: list[Setting] = []
+    closed: set[str] = set()
+    for setting in settings:
+        if setting.name not in closed:
+            found.append(setting)
+        if setting.model is None and setting.match is None:
+            closed.add(setting.name)
+    return tuple(found)
 
 
 def _gives(name: str, given: Sequence[Given]) -> bool:

@@ -1,0 +1,135 @@
+"""The numbers of a mergekit config: against float64 arithmetic of our own, and against mergekit itself.
+
+mergekit runs when LIGATE_MERGEKIT_PYTHON names an interpreter that has it (0.1.5 was compared). It computes in
+float32, Ligate in float64: hence two tolerances.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import CASES, THREE, Case, Models
+from tiny_llama import Tensors, random_tensors, read_model, write_model
+
+from ligate.verbs.merge import merge
+
+MERGEKIT = os.environ.get("LIGATE_MERGEKIT_PYTHON")
+LABELS = ("base", "a", "b", "c")
+HALF_ULP = {"rtol": 1.2e-7, "atol": 1e-12}  # one rounding to float32 at the end
+SINGLE = {"rtol": 2e-5, "atol": 5e-6}  # float32 all the way, numbers of size 1
+needs_mergekit = pytest.mark.skipif(not MERGEKIT, reason="LIGATE_MERGEKIT_PYTHON is not set")
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory) -> Path:
+    """A folder with models/base, models/a, models/b, models/c."""
+    room = tmp_path_factory.mktemp("parity")
+    base = random_tensors(1)
+    write_model(room / "models" / "base", base)
+    for seed, label in enumerate(LABELS[1:], 2):
+        changes = random_tensors(seed)
+        write_model(room / "models" / label, {name: base[name] + 0.3 * changes[name] for name in base})
+    return room
+
+
+@pytest.fixture(scope="module")
+def models(room) -> Models:
+    return {label: read_model(room / "models" / label) for label in LABELS}
+
+
+@pytest.fixture(scope="module")
+def mergekits(room) -> dict[str, Path]:
+    """mergekit's result of every case, from one process."""
+    outs = {case.name: room / "mergekit" / str(number) for number, case in enumerate((*CASES, *DROPPED))}
+    jobs = [{"config": case.config, "out": str(outs[case.name])} for case in (*CASES, *DROPPED)]
+    (room / "jobs.json").write_text(json.dumps(jobs))
+    script = Path(__file__).with_name("run_mergekit.py")
+    done = subprocess.run(
+        [MERGEKIT, str(script), "jobs.json"], cwd=room, capture_output=True, text=True, check=False, timeout=600
+    )
+    errors = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(errors) == len(jobs), done.stderr[-2000:]
+    assert not any(errors), {case.name: error for case, error in zip((*CASES, *DROPPED), errors, strict=True) if error}
+    return outs
+
+
+def ligates(case: Case, room: Path, tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.chdir(room)
+    (tmp_path / "merge.yml").write_text(case.config)
+    merge(tmp_path / "merge.yml", tmp_path / "out")
+    return tmp_path / "out"
+
+
+def same(found: Tensors, expected: Tensors, **tolerance: float) -> None:
+    assert set(found) == set(expected)
+    for name, tensor in expected.items():
+        np.testing.assert_allclose(found[name], tensor, err_msg=name, **tolerance)
+
+
+def by_name(case: Case) -> str:
+    return case.name
+
+
+@pytest.mark.parametrize("case", CASES, ids=by_name)
+def test_numbers_are_those_of_float64_arithmetic(case, room, models, tmp_path, monkeypatch):
+    same(read_model(ligates(case, room, tmp_path, monkeypatch)), case.expect(models), **HALF_ULP)
+
+
+@needs_mergekit
+@pytest.mark.parametrize("case", CASES, ids=by_name)
+def test_numbers_and_layers_are_those_of_mergekit(case, room, mergekits, tmp_path, monkeypatch):
+    ours, theirs = ligates(case, room, tmp_path, monkeypatch), mergekits[case.name]
+    same(read_model(ours), read_model(theirs), **SINGLE)
+    assert layers(ours) == layers(theirs)
+
+
+def layers(folder: Path) -> int:
+    return json.loads((folder / "config.json").read_text())["num_hidden_layers"]
+
+
+DENSITY = 0.6
+DROPPED = tuple(
+    Case(f"{method}, dropped", THREE + f"merge_method: {method}\nparameters: {{density: {DENSITY}}}", lambda models: {})
+    for method in ("dare_linear", "dare_ties")
+)
+ONE = f"""\
+merge_method: dare_linear
+base_model: models/base
+models: [{{model: models/a, parameters: {{weight: 1, density: {DENSITY}}}}}]
+"""
+
+
+def test_a_dropped_task_vector_keeps_its_l1_norm_and_its_share_of_entries(room, models, tmp_path, monkeypatch):
+    case = Case("one", ONE, lambda models: {})
+    found = read_model(ligates(case, room, tmp_path, monkeypatch))
+    kept = total = 0
+    for name, base in models["base"].items():
+        whole = models["a"][name].astype(np.float64) - base
+        left = found[name].astype(np.float64) - base
+        stays = np.abs(left) > 1e-6
+        np.testing.assert_allclose(np.abs(left).sum(), np.abs(whole).sum(), rtol=1e-5, err_msg=name)
+        ratio = left[stays] / whole[stays]  # one factor for all survivors
+        np.testing.assert_allclose(ratio, np.median(ratio), rtol=2e-3, err_msg=name)
+        kept, total = kept + stays.sum(), total + stays.size
+    assert abs(kept / total - DENSITY) < 4 * np.sqrt(DENSITY * (1 - DENSITY) / total)
+
+
+@needs_mergekit
+@pytest.mark.parametrize("case", DROPPED, ids=by_name)
+def test_random_drops_have_mergekits_moments(case, room, models, mergekits, tmp_path, monkeypatch):
+    """Other random numbers, so not the same model: mean and spread of the change agree within the noise."""
+    ours, theirs = read_model(ligates(case, room, tmp_path, monkeypatch)), read_model(mergekits[case.name])
+    changes = [
+        np.concatenate([(found[name].astype(np.float64) - base).ravel() for name, base in models["base"].items()])
+        for found in (ours, theirs)
+    ]
+    size, spread = len(changes[0]), changes[0].std()
+    assert abs(changes[0].mean() - changes[1].mean()) < 6 * spread / np.sqrt(size)
+    assert changes[0].std() == pytest.approx(changes[1].std(), rel=0.06)
+    untouched = [np.mean(change == 0) for change in changes]
+    assert untouched[0] == pytest.approx(untouched[1], abs=0.03)
