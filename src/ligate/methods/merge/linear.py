@@ -1,0 +1,44 @@
+"""Weighted average of models, also known as a model soup."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from ligate.core import kernels
+from ligate.core.method import Site, method
+from ligate.core.params import PerModel, Range
+from ligate.ops.rows import check_shares, per_model, shares
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@method(title="Linear", source="arXiv:2203.05482", base="unused", symmetric=True, check=check_shares)
+def linear(
+    base: Tensor | None,
+    tuned: Tensor,
+    *,
+    site: Site | None = None,
+    weight: Annotated[float | Sequence[float], Range(), PerModel()] = 1.0,
+    normalize: bool = True,
+) -> Tensor:
+    r"""Average the models, each with its weight.
+
+    .. math::
+        \theta = \sum_k w_k \theta_k \Big/ \sum_k w_k \quad\text{(without the divisor if not normalised)}
+
+    Shapes: ``base`` is not used; ``tuned`` [K, *S] for K models, float; returns [*S]. Dtypes are the engine's.
+    Source: uniform soup, section 2 of arXiv:2203.05482, with weights.
+    Differs: the paper's greedy soup chooses the models by held-out accuracy; here they are chosen by the caller.
+        Weights need not be positive. Weights that sum to zero are an error where others divide by zero.
+
+    Raises:
+        RecipeError: the weights sum to zero and are to be normalised, or are not one per model.
+
+    >>> import torch
+    >>> linear(None, torch.tensor([[4.0, -1.0], [2.0, 3.0]]), weight=(1, 3))
+    tensor([2.5000, 2.0000])
+    """
+    weights = per_model(weight, len(tuned), name="weight")
+    return kernels.weighted_sum(tuned, shares(weights) if normalize else weights)

@@ -1,0 +1,52 @@
+"""Add the differences between tuned models and their base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from ligate.core import kernels
+from ligate.core.method import Site, method
+from ligate.core.params import PerModel, Range
+from ligate.ops.rows import check_shares, per_model, same_shape, shares
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@method(title="Task arithmetic", source="arXiv:2212.04089", base="required", symmetric=True, check=check_shares)
+def task_arithmetic(
+    base: Tensor,
+    tuned: Tensor,
+    *,
+    site: Site | None = None,
+    weight: Annotated[float | Sequence[float], Range(), PerModel()] = 1.0,
+    scale: Annotated[float, Range()] = 0.3,
+    normalize: bool = False,
+) -> Tensor:
+    r"""Add the weighted sum of the task vectors to the base.
+
+    .. math::
+        \tau_k = \theta_k - \theta_0, \quad \theta = \theta_0 + \lambda \sum_k w_k \tau_k
+
+    With ``normalize`` the weights are first divided by their sum. A negative weight takes a task away;
+    :math:`\lambda w_k = 1/K` gives the plain average.
+
+    Shapes: ``base`` [*S]; ``tuned`` [K, *S] for K models, float; returns [*S]. Dtypes are the engine's.
+    Source: section 2 of arXiv:2212.04089.
+    Differs: the paper chooses :math:`\lambda` (``scale``) on held-out data. The default, 0.3, is what later papers use
+        for eight tasks when there are none; for two or three models more is usually better. The paper has no weights
+        per model. Weights that sum to zero are an error when they are to be normalised.
+
+    Raises:
+        InputError: ``tuned[0]`` and ``base`` differ in shape.
+        RecipeError: the weights sum to zero and are to be normalised, or are not one per model.
+
+    >>> import torch
+    >>> task_arithmetic(torch.ones(2), torch.tensor([[5.0, 0.0], [3.0, 4.0]]), scale=0.5)
+    tensor([4., 2.])
+    """
+    same_shape(base, tuned, where="merge/task_arithmetic")
+    weights = per_model(weight, len(tuned), name="weight")
+    step = kernels.weighted_deltas(base, tuned, shares(weights) if normalize else weights)
+    return base + step * scale

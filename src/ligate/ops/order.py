@@ -1,0 +1,253 @@
+"""The k-th largest magnitude of a stream: exact, in bounded memory, the same however the stream is cut.
+
+1. Glance at a sample; a tensor not larger than the sample is then known completely, and done.
+2. Count, in one pass, how much lies at and beyond the ends of a bracket around the sample's guess; collect the inside.
+3. Should the bracket miss, or hold more different numbers than may be collected, do 2 again with a better bracket.
+
+Only integers are added up, so neither the order of blocks nor the number of threads can change the outcome.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ligate.core.method import Again, Scope, Site, Stat
+
+from .pile import Pile
+from .rows import per_model
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+SAMPLE = 1 << 16  # elements of a tensor in the first look
+_UNIT = 1 << 10  # weight of an element seen for itself alone; one of a thinned tensor weighs numel / SAMPLE as much
+_SIGMAS = 4.5  # half width of the bracket in standard errors of the sample
+_CLUSTER = 8  # neighbours resemble each other: so many count as one independent look where nothing better is known
+_FEWEST = 8  # pieces of a tensor from which the error of a sample can be told
+
+Rows = Callable[..., Iterable["Tensor"]]
+"""(base, tuned, site=, **earlier) -> one row per model, whose memory the statistic may overwrite."""
+
+
+class Kth(NamedTuple):
+    """Keep every magnitude >= `value`: `kept` of `of` are kept, `ties` of them are equal to `value`."""
+
+    value: float
+    kept: int
+    ties: int
+    of: int
+
+
+def rank(share: float, numel: int) -> int:
+    """How many to keep: share times numel rounded down, but at least one unless the share is 0."""
+    return max(1, int(share * numel)) if share > 0 else 0
+
+
+def kth_largest(name: str, scope: Scope, share: float | Sequence[float], rows: Rows, *, group: Hashable = ()) -> Stat:
+    """For each row of `rows`, the magnitude that the `share` largest reach; the value is a tuple of `Kth`."""
+
+    def observe(state: _Glance | _Count, base: Tensor | None, tuned: Tensor, *, site: Site, **earlier: Any) -> Any:
+        return state.observed(rows(base, tuned, site=site, **earlier), site)
+
+    return Stat(
+        name=name,
+        scope=scope,
+        init=lambda models: _Glance(per_model(share, models, name="density")),
+        observe=observe,
+        merge=lambda a, b: a.merged(b),
+        finish=lambda state: state.finished(),
+        report=report,
+        sample=lambda state: SAMPLE if isinstance(state, _Glance) else None,
+        group=group,
+    )
+
+
+def report(found: Sequence[Kth]) -> Mapping[str, Any]:
+    return {
+        "threshold": [kth.value if math.isfinite(kth.value) else None for kth in found],
+        "kept": [kth.kept for kth in found],
+        "ties": [kth.ties for kth in found],
+        "of": [kth.of for kth in found],
+    }
+
+
+def _magnitudes(row: Tensor) -> NDArray[Any]:
+    return row.abs_().cpu().numpy().reshape(-1)
+
+
+@dataclass
+class _Glance:
+    """First look. `piles` is None until something was seen: a fresh state is shared and must not be written to."""
+
+    shares: tuple[float, ...]
+    piles: list[Pile] | None = None
+    whole: bool = True  # nothing was left out so far
+
+    def observed(self, rows: Iterable[Tensor], site: Site) -> _Glance:
+        state = self if self.piles is not None else _Glance(self.shares, [Pile() for _ in self.shares])
+        numel = math.prod(site.shape)
+        weight = _UNIT if numel <= SAMPLE else numel * _UNIT // SAMPLE
+        for pile, row in zip(state.piles or (), rows, strict=True):
+            pile.add(_magnitudes(row).copy(), weight)
+        state.whole = state.whole and numel <= SAMPLE
+        return state
+
+    def merged(self, other: _Glance) -> _Glance:
+        if self.piles is None or other.piles is None:
+            return other if self.piles is None else self
+        for mine, theirs in zip(self.piles, other.piles, strict=True):
+            mine.absorb(theirs)
+        self.whole = self.whole and other.whole
+        return self
+
+    def finished(self) -> tuple[Kth, ...] | Again:
+        piles = self.piles or []
+        if self.whole and all(pile.exact for pile in piles):
+            return tuple(_settled(pile, share) for pile, share in zip(piles, self.shares, strict=True))
+        hunts = [_Hunt(share, _Guess(pile, share)) for pile, share in zip(piles, self.shares, strict=True)]
+        return Again(_Count(tuple(hunt.aimed() for hunt in hunts)))
+
+
+def _settled(pile: Pile, share: float) -> Kth:
+    """The answer from a pile that holds everything."""
+    numel = pile.total // _UNIT
+    k = rank(share, numel)
+    if k == 0:
+        return Kth(math.inf, 0, 0, numel)
+    step = pile.step(k * _UNIT)
+    return Kth(step.low, step.reached // _UNIT, step.weight // _UNIT, numel)
+
+
+class _Guess:
+    """A sample, and how far its quantiles may be off."""
+
+    def __init__(self, pile: Pile, share: float) -> None:
+        self._pile, self._share = pile, share
+        self._error = self._standard_error() if share > 0 else 0.0
+
+    def bracket(self, width: float) -> tuple[float, float]:
+        """Magnitudes between which the quantile lies, `width` times as far as seems likely on both sides."""
+        if self._share == 0:
+            return math.inf, math.inf
+        margin = width * (_SIGMAS * self._error + 1 / self._pile.looks)
+        least, most = self._share + margin, self._share - margin
+        low = self._pile.step(math.ceil(least * self._pile.total)).low if least < 1 else 0.0
+        high = self._pile.step(math.floor(most * self._pile.total)).high if most > 0 else math.inf
+        return low, high
+
+    def _standard_error(self) -> float:
+        """Between the pieces of a tensor where they are known, else that of independent looks, cautiously."""
+        share = min(self._share, 1.0)
+        independent = math.sqrt(share * (1 - share) / self._pile.looks)
+        pieces = self._pile.pieces()
+        if len(pieces) < _FEWEST:
+            return independent * math.sqrt(_CLUSTER)
+        guess = self._pile.step(max(1, math.ceil(share * self._pile.total))).low
+        shares = [np.count_nonzero(piece >= guess) / len(piece) for piece in pieces]
+        return max(independent, float(np.std(shares)) / math.sqrt(len(pieces)))
+
+
+@dataclass(frozen=True)
+class _Hunt:
+    """The search in one model. It ends when `found` is set."""
+
+    share: float
+    guess: _Guess
+    low: float = 0.0
+    high: float = math.inf
+    width: float = 1.0
+    found: Kth | None = None
+
+    def aimed(self) -> _Hunt:
+        low, high = self.guess.bracket(self.width)
+        return replace(self, low=low, high=high)
+
+    def after(self, tally: _Tally) -> _Hunt:
+        """What the counts say: found, or a better bracket."""
+        k = rank(self.share, tally.seen)
+        if k == 0:
+            return replace(self, found=Kth(math.inf, 0, 0, tally.seen))
+        if tally.above < k <= tally.to_high:
+            return replace(self, found=Kth(self.high, tally.to_high, tally.to_high - tally.above, tally.seen))
+        if tally.to_high < k <= tally.beyond_low:
+            return self._inside(tally, k)
+        if tally.beyond_low < k <= tally.to_low:
+            return replace(self, found=Kth(self.low, tally.to_low, tally.to_low - tally.beyond_low, tally.seen))
+        return replace(self, width=self.width * 8).aimed()
+
+    def _inside(self, tally: _Tally, k: int) -> _Hunt:
+        step = tally.inside.step(k - tally.to_high)
+        if not tally.inside.exact:
+            return replace(self, low=step.low, high=step.high)
+        kept = tally.to_high + step.reached
+        return replace(self, found=Kth(step.low, kept, step.weight, tally.seen))
+
+
+@dataclass
+class _Tally:
+    """Counts of magnitudes > high, >= high, > low, >= low, and those strictly between low and high."""
+
+    seen: int = 0
+    above: int = 0
+    to_high: int = 0
+    beyond_low: int = 0
+    to_low: int = 0
+    inside: Pile = field(default_factory=Pile)
+
+    def count(self, x: NDArray[Any], low: float, high: float) -> None:
+        bottom, top = x.dtype.type(low), x.dtype.type(high)
+        at_top, past_bottom = x >= top, x > bottom
+        to_high, beyond_low = _ones(at_top), _ones(past_bottom)
+        self.seen += x.size
+        self.above += _ones(x > top)
+        self.to_high += to_high
+        self.beyond_low += beyond_low
+        self.to_low += _ones(x >= bottom)
+        if beyond_low > to_high:
+            self.inside.add(x[np.greater(past_bottom, at_top, out=past_bottom)], 1)
+
+    def add(self, other: _Tally) -> None:
+        self.seen += other.seen
+        self.above += other.above
+        self.to_high += other.to_high
+        self.beyond_low += other.beyond_low
+        self.to_low += other.to_low
+        self.inside.absorb(other.inside)
+
+
+def _ones(mask: NDArray[np.bool_]) -> int:
+    return int(np.count_nonzero(mask))
+
+
+@dataclass
+class _Count:
+    """A full pass. `tallies` is None until something was seen, as in `_Glance`."""
+
+    hunts: tuple[_Hunt, ...]
+    tallies: list[_Tally] | None = None
+
+    def observed(self, rows: Iterable[Tensor], site: Site) -> _Count:
+        state = self if self.tallies is not None else _Count(self.hunts, [_Tally() for _ in self.hunts])
+        for hunt, tally, row in zip(self.hunts, state.tallies or (), rows, strict=True):
+            if hunt.found is None:
+                tally.count(_magnitudes(row), hunt.low, hunt.high)
+        return state
+
+    def merged(self, other: _Count) -> _Count:
+        if self.tallies is None or other.tallies is None:
+            return other if self.tallies is None else self
+        for mine, theirs in zip(self.tallies, other.tallies, strict=True):
+            mine.add(theirs)
+        return self
+
+    def finished(self) -> tuple[Kth, ...] | Again:
+        pairs = zip(self.hunts, self.tallies or (), strict=True)
+        hunts = tuple(hunt if hunt.found else hunt.after(tally) for hunt, tally in pairs)
+        found = tuple(hunt.found for hunt in hunts if hunt.found is not None)
+        return found if len(found) == len(hunts) else Again(_Count(hunts))

@@ -1,0 +1,83 @@
+"""Small words of block arithmetic: one row per model, temporaries that are reused unless gradients are wanted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ligate.core.errors import InputError, RecipeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def per_model(value: float | Sequence[float], models: int, *, name: str) -> tuple[float, ...]:
+    """One number for all models, or one for each."""
+    values = (float(value),) * models if isinstance(value, (int, float)) else tuple(map(float, value))
+    if len(values) != models:
+        raise RecipeError(f"`{name}` has {len(values)} values for {models} models", hint="give one, or one per model.")
+    return values
+
+
+def shares(weights: Sequence[float]) -> tuple[float, ...]:
+    """The weights divided by their sum."""
+    total = math.fsum(weights)
+    if abs(total) <= 1e-8 * max(map(abs, weights)):
+        raise RecipeError(
+            f"the weights {', '.join(f'{weight:g}' for weight in weights)} sum to zero, so they cannot be normalised",
+            hint="change a weight, or set `normalize: false`.",
+        )
+    return tuple(weight / total for weight in weights)
+
+
+def check_shares(params: Mapping[str, Any]) -> None:
+    """A card's check: weights that are to be normalised must not sum to zero."""
+    if params["normalize"]:
+        weight = params["weight"]
+        shares(per_model(weight, 1 if isinstance(weight, (int, float)) else len(weight), name="weight"))
+
+
+def wants_gradient(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def own(row: Tensor) -> Tensor | None:
+    """Where to put what becomes of a temporary: its own memory; None, that is new memory, when gradients are wanted."""
+    return None if wants_gradient(row) else row
+
+
+def deltas(base: Tensor, tuned: Tensor, *, apart: bool = False) -> Iterator[Tensor]:
+    """The task vectors, one after the other, in one memory or each in its own; the caller may overwrite them."""
+    if wants_gradient(base, tuned):
+        yield from (model - base for model in tuned)
+        return
+    memory = torch.empty_like(tuned if apart else base)
+    for k, model in enumerate(tuned):
+        yield torch.sub(model, base, out=memory[k] if apart else memory)
+
+
+def same_shape(base: Tensor, tuned: Tensor, *, where: str) -> None:
+    if tuned.shape[1:] != base.shape:
+        raise InputError(
+            f"base is {tuple(base.shape)}, models are {tuple(tuned.shape[1:])}",
+            where=where,
+            hint="stack the models along a new first axis: [K, *shape of the base].",
+        )
+
+
+def weighted_sum(rows: Iterable[Tensor], weights: Sequence[float]) -> Tensor:
+    """Sum of weight times row in the order of the models; rows are read once and may share their memory."""
+    total: Tensor | None = None
+    for row, weight in zip(rows, weights, strict=True):
+        total = row * weight if total is None else total.add_(times(row, weight))
+    if total is None:
+        raise RecipeError("there is no model to merge", hint="name at least one model.")
+    return total
+
+
+def times(row: Tensor, factor: float) -> Tensor:
+    """The product, rounded for itself (`add_(..., alpha=)` rounds once less on some processors); row itself for 1."""
+    return row if factor == 1 else row * factor
