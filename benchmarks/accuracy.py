@@ -6,6 +6,10 @@
 The reference is written from the equations, in numpy, tensor by tensor, and shares no code with Ligate. It trims per
 tensor, keeps ties at the threshold, elects the sign of the weighted sum (+ where it is zero) and divides by the weights
 that agree. A checkpoint written in a wider type than the inputs also shows which entries were kept and which sign won.
+
+With weights like 0.3 and 0.2 many elements lie half-way between two bf16 numbers, and many votes are tied, but for the
+error of float64 itself: there its choice is chance and no reference. Such elements are counted as undecided and not
+compared. With powers of two as weights there are none, and all are compared.
 """
 
 from __future__ import annotations
@@ -16,12 +20,15 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+OWN_ERROR = 2.0**-50  # of float64, relative to the sum of magnitudes, after a handful of operations
 
 # dtype -> (numpy type of the stored bits, bits of the fraction, exponent of the smallest normal number)
 _STORED: Mapping[str, tuple[Any, int, int]] = {
@@ -37,6 +44,7 @@ class Tally:
     """Counts over all elements that were compared."""
 
     elements: int = 0
+    undecided: int = 0  # by float64 itself; counted nowhere below
     differ: int = 0  # after rounding
     beyond_one_ulp: int = 0
     moved_apart: int = 0  # only one of the two left the base: another entry was kept
@@ -78,19 +86,39 @@ class Checkpoint:
         return stored.astype(np.float64)
 
 
-def linear(models: Sequence[Numbers], weights: Sequence[float]) -> Numbers:
+class Reference(NamedTuple):
+    """Float64 results, how far each may be off, and where the vote on the sign is open."""
+
+    value: Numbers
+    error: Numbers
+    open_vote: Mask
+
+
+def linear(models: Sequence[Numbers], weights: Sequence[float]) -> Reference:
     """Weighted mean."""
-    return sum((w * x for w, x in zip(weights, models, strict=True)), np.zeros(1)) / sum(weights)
+    parts = [w * x for w, x in zip(weights, models, strict=True)]
+    scale = abs(sum(weights))
+    error = slack(weights) * sum(map(np.abs, parts), np.zeros(1)) / scale
+    return Reference(sum(parts, np.zeros(1)) / sum(weights), error, np.zeros(error.shape, bool))
 
 
-def ties(base: Numbers, models: Sequence[Numbers], weights: Sequence[float], density: float) -> Numbers:
+def ties(base: Numbers, models: Sequence[Numbers], weights: Sequence[float], density: float) -> Reference:
     """Trim, elect, disjoint weighted mean."""
     parts = [w * trimmed(x - base, density) for w, x in zip(weights, models, strict=True)]
-    elected = np.where(sum(parts) >= 0, 1.0, -1.0)
+    mass, magnitude = sum(parts, np.zeros(1)), sum(map(np.abs, parts), np.zeros(1))
+    elected = np.where(mass >= 0, 1.0, -1.0)
     agree = [np.sign(part) == elected for part in parts]
-    total = sum(np.where(yes, part, 0.0) for yes, part in zip(agree, parts, strict=True))
-    divisor = sum(np.where(yes, w, 0.0) for yes, w in zip(agree, weights, strict=True))
-    return base + total / np.where(divisor == 0, 1.0, divisor)
+    total = sum((np.where(yes, part, 0.0) for yes, part in zip(agree, parts, strict=True)), np.zeros(1))
+    divisor = sum((np.where(yes, w, 0.0) for yes, w in zip(agree, weights, strict=True)), np.zeros(1))
+    value = base + total / np.where(divisor == 0, 1.0, divisor)
+    own = slack(weights)
+    return Reference(value, own * (np.abs(base) + magnitude), (np.abs(mass) <= own * magnitude) & (own * magnitude > 0))
+
+
+def slack(weights: Sequence[float]) -> float:
+    """Products with powers of two are exact, and so are the sums of a few stored numbers of much fewer bits."""
+    exact = all(abs(np.frexp(weight)[0]) == 0.5 for weight in weights)
+    return 0.0 if exact and abs(np.frexp(sum(weights))[0]) == 0.5 else OWN_ERROR
 
 
 def trimmed(delta: Numbers, density: float) -> Numbers:
@@ -114,13 +142,15 @@ def rounded(x: Numbers, dtype: str) -> Numbers:
     return np.rint(x / unit) * unit
 
 
-def compare(result: Numbers, reference: Numbers, dtype: str, base: Numbers | None = None) -> Tally:
-    """One tensor as it was stored against its reference, not yet rounded."""
-    exact = rounded(reference, dtype)
-    off = np.abs(result - exact)
-    tally = Tally(result.size, int((off > 0).sum()), int((off > spacing(exact, dtype)).sum()))
+def compare(result: Numbers, reference: Reference, dtype: str, base: Numbers | None = None) -> Tally:
+    """One tensor as it was stored against its reference."""
+    low, high = (rounded(reference.value + side * reference.error, dtype) for side in (-1, 1))
+    decided = ~((low != high) | reference.open_vote)
+    exact = rounded(reference.value, dtype)
+    off = np.where(decided, np.abs(result - exact), 0.0)
+    tally = Tally(result.size, int((~decided).sum()), int((off > 0).sum()), int((off > spacing(exact, dtype)).sum()))
     if base is not None:
-        ours, theirs = np.sign(result - base), np.sign(exact - base)
+        ours, theirs = (np.where(reference.open_vote, 0.0, np.sign(x - base)) for x in (result, exact))
         tally.moved_apart = int(((ours == 0) != (theirs == 0)).sum())
         tally.sign_apart = int((ours * theirs < 0).sum())
     return tally

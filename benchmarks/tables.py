@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 DATA_PATH = "ligate --no-hash --no-fsync"
-_COUNTS = ("beyond_one_ulp", "moved_apart", "sign_apart")
+_COUNTS = ("undecided", "beyond_one_ulp", "moved_apart", "sign_apart")
 
 
 class Bar(NamedTuple):
@@ -46,7 +46,9 @@ def accuracy_summary(found: Mapping[str, Any]) -> str:
         (name, f"{told['elements']:,}", f"{told['share_differing']:.4%}", *(f"{told[count]:,}" for count in _COUNTS))
         for name, told in found.items()
     ]
-    return "\naccuracy\n" + _aligned(("", "elements", "differ", "beyond 1 ulp", "kept apart", "sign apart"), cells)
+    return "\naccuracy\n" + _aligned(
+        ("", "elements", "differ", "undecided", "beyond 1 ulp", "kept apart", "sign apart"), cells
+    )
 
 
 def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
