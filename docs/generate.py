@@ -14,6 +14,7 @@ from ligate.verbs.methods import cards, kind, limits
 
 FOLDER = Path(__file__).parent / "methods"
 _MATH = re.compile(r"^\.\. math::\n((?:\n|[ \t]+.*\n?)+)", re.MULTILINE)
+_LABEL = re.compile(r"^(Shapes|Units|Source|Differs|Raises):((?: .*)?(?:\n(?!\w+:|$).+)*\n?)", re.MULTILINE)
 _EXAMPLE = re.compile(r"^>>> (?:.+\n?)+", re.MULTILINE)
 
 
@@ -28,7 +29,7 @@ def file_name(card: Card) -> str:
 
 
 def index(known: tuple[Card, ...]) -> str:
-    rows = [f"| [{card.id}]({file_name(card)}) | {card.title} | {card.summary} |" for card in known]
+    rows = [f"| [{card.id}]({file_name(card)}) | {card.title} | {inline(card.summary)} |" for card in known]
     head = ["# Methods", "", "Written by `make docs` from the cards in `src/ligate/methods/`.", ""]
     return "\n".join([*head, "| id | title | what it does |", "|---|---|---|", *rows, ""])
 
@@ -63,10 +64,24 @@ def _row(param: Param) -> str:
 
 
 def markdown(doc: str) -> str:
-    """A docstring with its equations and examples as Markdown shows them."""
+    """A docstring as Markdown shows it: equations, examples, and a paragraph for each of its labels."""
     doc = _MATH.sub(lambda found: f"$$\n{inspect.cleandoc(found[1])}\n$$\n\n", doc)
     doc = _EXAMPLE.sub(lambda found: f"```python\n{found[0].strip()}\n```\n", doc)
-    return re.sub(r"``([^`\n]+)``", r"`\1`", doc)
+    doc = _LABEL.sub(_paragraph, doc)
+    return inline(re.sub(r"\n{3,}", "\n\n", doc))
+
+
+def _paragraph(found: re.Match[str]) -> str:
+    lines = [line.strip() for line in found[2].strip().splitlines()]
+    if found[1] != "Raises":
+        return f"\n**{found[1]}:** " + "\n".join(lines).replace("*", r"\*") + "\n"
+    items = "\n".join(lines).replace("\n", "\n  ")
+    return "\n**Raises:**\n\n" + re.sub(r"^ *(\w+(?:, \w+)*): ", r"- `\1`: ", items, flags=re.MULTILINE) + "\n"
+
+
+def inline(text: str) -> str:
+    text = re.sub(r":math:`([^`]+)`", r"$\1$", text)
+    return re.sub(r"``([^`\n]+)``", r"`\1`", text)
 
 
 def main() -> None:
@@ -76,7 +91,7 @@ def main() -> None:
         stale.unlink()
     for name, text in written.items():
         (FOLDER / name).write_text(text, "utf-8")
-    sys.stdout.write(f"{FOLDER}: {len(written)} pages\n")
+    sys.stdout.write(f"docs/methods: {len(written)} pages\n")
 
 
 if __name__ == "__main__":

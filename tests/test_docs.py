@@ -27,7 +27,16 @@ def test_method_pages_are_up_to_date(generate: ModuleType):
 
 
 def test_equations_and_examples_become_markdown(generate: ModuleType):
-    doc = "Title.\n\n.. math::\n    a = b\n    + c\n\nShapes: ``base`` [B].\n\n>>> 1 + 1\n2\n"
+    doc = "Title.\n\n.. math::\n    a = b\n    + c\n\nwith :math:`a` = ``b``.\n\n>>> 1 + 1\n2\n"
     assert generate.markdown(doc) == (
-        "Title.\n\n$$\na = b\n+ c\n$$\n\nShapes: `base` [B].\n\n```python\n>>> 1 + 1\n2\n```\n"
+        "Title.\n\n$$\na = b\n+ c\n$$\n\nwith $a$ = `b`.\n\n```python\n>>> 1 + 1\n2\n```\n"
+    )
+
+
+def test_labels_become_paragraphs_and_errors_a_list(generate: ModuleType):
+    errors = "Raises:\n    InputError: no\n        base.\n    RecipeError: bad.\n"
+    doc = f"Shapes: [*S].\nDiffers: in one\n    thing.\n\n{errors}"
+    assert generate.markdown(doc).strip() == (
+        "**Shapes:** [\\*S].\n\n**Differs:** in one\nthing.\n\n"
+        "**Raises:**\n\n- `InputError`: no\n  base.\n- `RecipeError`: bad."
     )
