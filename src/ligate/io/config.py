@@ -48,6 +48,9 @@ def _set_dtype(config: dict[str, Any], dtype: str) -> None:
 
 
 def _set_count(config: dict[str, Any], count: int) -> None:
+    if _counted(config) is None and "num_hidden_layers" in config:
+        config["num_hidden_layers"] = count  # told beside the counts of two stacks, which have keys of their own
+        return
     table, key = _required(config)
     if table[key] != count and (lists := [name for name in table if _per_layer(name, table[name], table[key])]):
         raise InputError(

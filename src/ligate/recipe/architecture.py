@@ -13,7 +13,7 @@ LAYER_WORDS = ("layers", "layer", "h", "blocks", "block", "resblocks", "transfor
 """The word before a layer number: Llama, BERT, GPT-2, timm and GPT-NeoX-like, T5, OpenCLIP, diffusion transformers."""
 
 _LAYER = re.compile(rf"(?P<stack>(?:.*?\.)?(?:{'|'.join(LAYER_WORDS)}))\.(?P<number>[0-9]+)\.(?P<rest>.+)")
-_ANY_NUMBER = re.compile(r"(?P<stack>[^0-9]*?[^0-9.])\.(?P<number>[0-9]+)\.(?P<rest>.+)")
+_ANY_NUMBER = re.compile(r"(?P<stack>.*?)\.(?P<number>[0-9]+)\.(?P<rest>.+)")
 
 
 class Layer(NamedTuple):

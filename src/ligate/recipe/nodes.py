@@ -179,7 +179,7 @@ class Reading:
     ) -> Mapping[str, Item]:
         """The known keys of a mapping.
 
-        `homes` tells where keys that do not belong here do; `otherwise` is the hint for keys that resemble no known one.
+        `homes` tells where keys that do not belong here do; `otherwise` is the hint for keys that resemble none.
         """
         if item is None or item.value is None:
             return {}

@@ -175,6 +175,8 @@ def _outer_parts(
     for stack, slices in chosen.items():
         for early, entry, parts in ((True, slices[0], before), (False, slices[-1], after)):
             held = tuple(dict.fromkeys(part.model for part in _with_base(step, entry, Findings())))
+            if not held:
+                continue  # the base's layers are unclear, which is told
             mine: Headers = {
                 label: {
                     name: header
