@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .checkpoint import open_source as open_source
+    from .opening import open_source as open_source
 
 __all__ = ["open_source"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "open_source":
-        from .checkpoint import open_source
+        from .opening import open_source
 
         return open_source
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

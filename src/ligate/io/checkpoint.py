@@ -1,29 +1,18 @@
-"""Open a model that somebody names: a safetensors file, shards with an index, a model folder, a Hub id."""
+"""Checkpoints as they are stored: a safetensors file, shards with an index, a model folder with its components."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from ligate.core.errors import InputError
 from ligate.core.tensors import Header, Source, itemsize
 
-from .documents import read_object
 from .folder import Kind, Weights, component_weights, file_weights, folder_weights, no_weights
-from .locate import locate
 from .missing import unknown_tensor
 from .ranges import announce, cannot_read, open_input, read_at
-from .safetensors import read_header
-
-
-class _Span(NamedTuple):
-    """First and last byte of a tensor in its file."""
-
-    begin: int
-    end: int
-    itemsize: int
+from .safetensors import Entry, read_header
 
 
 class SafetensorsFile:
@@ -41,34 +30,33 @@ class SafetensorsFile:
             os.close(self._fd)
             raise
         self._metadata = found.metadata
+        self._entries = {entry.name: entry for entry in found.entries}
         self._headers = {entry.name: entry.header for entry in found.entries}
-        self._spans = {
-            name: _Span(begin, begin + nbytes, itemsize(header.dtype)) for name, header, begin, nbytes in found.entries
-        }
 
     def headers(self) -> Mapping[str, Header]:
         return self._headers
 
     def read_into(self, name: str, start: int, out: memoryview) -> None:
-        span = self._span(name)
-        offset = span.begin + start * span.itemsize
-        if start < 0 or offset + len(out) > span.end:
+        entry = self._entry(name)
+        skipped = start * itemsize(entry.header.dtype)
+        if start < 0 or skipped + len(out) > entry.nbytes:
             raise InputError(f"{len(out):,} bytes from element {start:,} on reach outside the tensor").inside(
                 file=self._path, tensor=name, model=self.label
             )
         try:
-            read_at(self._fd, offset, out)
+            read_at(self._fd, entry.begin + skipped, out)
         except (OSError, EOFError) as error:
             raise InputError(
                 f"cannot be read: {error}", hint="the file changed meanwhile or its disk fails: copy it again."
             ).inside(file=self._path, tensor=name, model=self.label) from None
 
     def prefetch(self, name: str, start: int, stop: int) -> None:
-        span = self._span(name)
-        announce(self._fd, span.begin + start * span.itemsize, (stop - start) * span.itemsize)
+        entry = self._entry(name)
+        size = itemsize(entry.header.dtype)
+        announce(self._fd, entry.begin + start * size, (stop - start) * size)
 
     def place(self, name: str) -> str:
-        self._span(name)
+        self._entry(name)
         return str(self._path)
 
     def files(self) -> Sequence[Path]:
@@ -80,13 +68,13 @@ class SafetensorsFile:
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
-        self._fd, self._spans = -1, {}
+        self._fd, self._entries = -1, {}
 
-    def _span(self, name: str) -> _Span:
-        span = self._spans.get(name)
-        if span is None:
+    def _entry(self, name: str) -> Entry:
+        entry = self._entries.get(name)
+        if entry is None:
             raise unknown_tensor(name, self)
-        return span
+        return entry
 
 
 class Checkpoint:
@@ -157,38 +145,6 @@ class Checkpoint:
         return found
 
 
-def open_source(
-    path: str,
-    *,
-    label: str,
-    revision: str | None = None,
-    adapters: Sequence[tuple[str, str | None, float]] = (),
-    strip_prefix: str = "",
-    alias: Mapping[str, str] | None = None,
-) -> Source:
-    """Open a model by local path or Hub id (`org/name@revision`); a path that looks local never meets the network.
-
-    Of a folder with components (diffusers, sentence-transformers) the tensors are called `component/name`. What is
-    quantised is read as the numbers it stands for; adapters are added as they are read, nothing is merged on disk.
-    """
-    from .quantised import view_quantised
-    from .views import aliased, stripped
-
-    stored = open_checkpoint(locate(path, revision), label)
-    try:
-        source = view_quantised(stored, _config(stored.folder))
-        for place, version, scale in adapters:
-            from .adapter import view_adapter
-
-            source = view_adapter(source, locate(place, version), scale)
-        if strip_prefix:
-            source = stripped(source, strip_prefix)
-        return aliased(source, alias) if alias else source
-    except BaseException:
-        stored.close()
-        raise
-
-
 def open_checkpoint(place: Path, label: str) -> Source:
     """The weights of a local file or folder, as they are stored."""
     try:
@@ -201,11 +157,6 @@ def open_checkpoint(place: Path, label: str) -> Source:
         raise cannot_read(place, error) from None
     below = {f"{name}/": weights for name, weights in components.items()}
     return _joined(label, place, {"": root, **below} if root else below)
-
-
-def _config(folder: Path | None) -> Mapping[str, Any]:
-    path = folder / "config.json" if folder else None
-    return read_object(path) if path and path.exists() else {}
 
 
 def _joined(label: str, folder: Path | None, parts: Mapping[str, Weights]) -> Source:

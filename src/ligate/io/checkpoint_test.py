@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ligate.core.errors import InputError
+from ligate.core.errors import InputError, LigateError
 from ligate.core.tensors import Source
 from ligate.io import open_source
 
@@ -181,3 +181,38 @@ def test_opening_and_reading_need_no_torch(sharded):
     )
     source = str(Path(__file__).parents[2])
     subprocess.run([sys.executable, "-c", code, str(sharded[0])], check=True, env={**os.environ, "PYTHONPATH": source})
+
+
+# What is said about a model besides its path.
+
+
+def test_names_can_be_stripped_and_given_twice(tmp_path):
+    save_file({"module.embed": torch.arange(3.0), "module.w": torch.ones(1)}, tmp_path / "a.safetensors")
+    path = str(tmp_path / "a.safetensors")
+    source = open_source(path, label="a", strip_prefix="module.", alias={"head": "embed"})
+    assert set(source.headers()) == {"embed", "w", "head"}
+    assert read(source, "head", 1) == stored(torch.tensor([1.0, 2.0]))
+
+
+def test_what_fails_after_opening_leaves_no_descriptor(tmp_path):
+    save_file({"w": torch.ones(1)}, tmp_path / "a.safetensors")
+    before = len(os.listdir("/dev/fd"))
+    with pytest.raises(LigateError):
+        open_source(str(tmp_path / "a.safetensors"), label="a", strip_prefix="nothing.")
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def test_an_adapter_is_added_as_tensors_are_read(tmp_path):
+    weight, down, up = torch.randn(4, 3), torch.randn(2, 3), torch.randn(4, 2)
+    (tmp_path / "lora").mkdir()
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q"]}
+    (tmp_path / "lora" / "adapter_config.json").write_text(json.dumps(config))
+    parts = {"base_model.model.q.lora_A.weight": down, "base_model.model.q.lora_B.weight": up}
+    save_file(parts, tmp_path / "lora" / "adapter_model.safetensors")
+    save_file({"q.weight": weight, "v.weight": weight.clone()}, tmp_path / "a.safetensors")
+    adapters = ((str(tmp_path / "lora"), None, 0.5),)
+    source = open_source(str(tmp_path / "a.safetensors"), label="a", adapters=adapters)
+    out = torch.empty(4, 3)
+    source.read_into("q.weight", 0, memoryview(out.numpy()).cast("B"))
+    torch.testing.assert_close(out, weight + 0.5 * 2 * up @ down)
+    assert read(source, "v.weight") == stored(weight)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Generator
+import sys
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from ligate.core.errors import InputError, LigateError, StorageError
@@ -59,11 +61,31 @@ def write_at(fd: int, offset: int, data: memoryview | bytes) -> None:
 
 def announce(fd: int, offset: int, size: int) -> None:
     """Ask the system to read these bytes ahead; a hint, so a system that cannot is no error."""
-    if hasattr(os, "posix_fadvise"):
+    if size > 0 and hasattr(os, "posix_fadvise"):  # of size 0 would mean the rest of the file
         try:
             os.posix_fadvise(fd, offset, size, os.POSIX_FADV_WILLNEED)
         except OSError:
             return
+
+
+def start_writing_back(fd: int) -> None:
+    """Let the system begin to move what was written to the disk, so that a later fsync has little left to wait for."""
+    call = _sync_file_range()
+    if call is not None:
+        call(fd, 0, 0, 2)  # from the start to the end of the file; 2 is SYNC_FILE_RANGE_WRITE: begin, do not wait
+
+
+@cache
+def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
+    """Linux has the call, Python does not offer it."""
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    call = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if call is not None:
+        call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    return call
 
 
 def reserve(fd: int, size: int) -> None:

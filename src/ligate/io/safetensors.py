@@ -91,12 +91,9 @@ def _header_length(fd: int, size: int) -> int:
 def _parsed(text: bytes, *, data_begin: int, size: int) -> FileHeader:
     table = _table(text)
     metadata = _metadata(table.pop("__metadata__", None))
-    spans = sorted(
-        ((_span(name, value), name) for name, value in table.items()), key=lambda span: (span[0][1:], span[1])
-    )
     entries: list[Entry] = []
     end = 0
-    for (header, begin, stop), name in spans:
+    for begin, stop, name, header in sorted(_span(name, value) for name, value in table.items()):
         if begin != end:
             raise _misplaced(name, begin, end, entries)
         entries.append(Entry(name, header, data_begin + begin, stop - begin))
@@ -122,8 +119,8 @@ def _metadata(value: Any) -> Mapping[str, str]:
     return value
 
 
-def _span(name: str, value: Any) -> tuple[Header, int, int]:
-    """Header of one tensor and its first and last byte in the data, checked for themselves."""
+def _span(name: str, value: Any) -> tuple[int, int, str, Header]:
+    """First and last byte of one tensor in the data, its name and header, each checked for itself."""
     try:
         dtype, shape, (begin, end) = value["dtype"], value["shape"], value["data_offsets"]
     except (KeyError, TypeError, ValueError):
@@ -140,7 +137,7 @@ def _span(name: str, value: Any) -> tuple[Header, int, int]:
     header = Header(dtype, tuple(shape))
     if math.prod(shape) * itemsize(dtype) != end - begin:
         raise _faulty(name, f"is {dtype} {_short(shape)}, which does not fill its {end - begin:,} bytes")
-    return header, begin, end
+    return begin, end, name, header
 
 
 def _is_size(value: Any) -> bool:

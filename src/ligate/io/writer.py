@@ -17,11 +17,12 @@ from ligate.core.errors import StorageError
 from ligate.core.tensors import Header, itemsize
 
 from .folder import INDEX, looks_like_model
-from .ranges import cannot_write, read_at, reserve, write_at
+from .ranges import cannot_write, read_at, reserve, start_writing_back, write_at
 from .safetensors import Entry, build_header
 
 _METADATA: Mapping[str, str] = MappingProxyType({"format": "pt"})  # transformers asks for it
 _STEMS: Mapping[str, str] = MappingProxyType({"": "model"})
+_WRITE_BACK = 32 << 20  # bytes
 
 
 class Shard(NamedTuple):
@@ -70,7 +71,8 @@ def lay_out(
 class FolderSink:
     """The safetensors files of a model folder, preallocated; reopens what an interrupted run of the same plan left.
 
-    While it is open no other sink can open the folder.
+    While it is open no other sink can open the folder. An `eager` sink has the system move bytes to the disk while
+    others are still computed; without it that begins when somebody asks for fsync.
     """
 
     def __init__(
@@ -81,12 +83,15 @@ class FolderSink:
         shard_bytes: int = 5_000_000_000,
         metadata: Mapping[str, str] = _METADATA,
         stems: Mapping[str, str] = _STEMS,
+        eager: bool = True,
     ) -> None:
         self.folder = folder
         self.shards = lay_out(headers, shard_bytes, metadata or _METADATA, stems)
         self._spans: dict[str, _Span] = {}
         self._fds: list[int] = []
         self._created: list[Path] = []
+        self._eager = eager
+        self._waiting = 0  # bytes since the disk was last set to work; threads may miscount, which harms nothing
         try:
             self._fds.append(_locked(folder))
             _refuse_strangers(folder, self.shards)
@@ -103,6 +108,10 @@ class FolderSink:
             write_at(span.fd, offset, data)
         except OSError as error:
             raise cannot_write(span.path, error).inside(tensor=name) from None
+        self._waiting += len(data)
+        if self._eager and self._waiting > _WRITE_BACK:
+            self._waiting = 0
+            start_writing_back(span.fd)
 
     def read_back(self, name: str, start: int, out: memoryview) -> None:
         span, offset = self._range(name, start, len(out))

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from ligate.core.errors import StorageError
 from ligate.core.tensors import Header
-from ligate.io import open_source
+from ligate.io import open_source, ranges, writer
 from ligate.io.folder import stems
 from ligate.io.memory import MemorySource
 from ligate.io.writer import FolderSink, guard_output, lay_out, partial_of, publish
@@ -197,6 +197,28 @@ def test_components_are_written_under_the_names_their_loaders_expect(tmp_path):
     out = bytearray(4)
     source.read_into("2_Dense/w", 0, memoryview(out))
     assert out == b"1234"
+
+
+@pytest.mark.parametrize(("eager", "calls"), [(True, 3), (False, 0)])
+def test_an_eager_sink_sets_the_disk_to_work_early(tmp_path, monkeypatch, eager, calls):
+    called = []
+    monkeypatch.setattr(writer, "_WRITE_BACK", 60)
+    monkeypatch.setattr(writer, "start_writing_back", called.append)
+    sink = FolderSink(tmp_path / "o", HEADERS, eager=eager)
+    write_all(sink)
+    assert len(called) == calls
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_setting_the_disk_to_work_changes_no_byte_on_any_system(tmp_path, monkeypatch, platform):
+    monkeypatch.setattr(ranges.sys, "platform", platform)
+    ranges._sync_file_range.cache_clear()
+    path = tmp_path / "x"
+    with path.open("w+b", buffering=0) as file:
+        file.write(b"abc")
+        ranges.start_writing_back(file.fileno())
+    ranges._sync_file_range.cache_clear()
+    assert path.read_bytes() == b"abc"
 
 
 # Reopening what an interrupted run left.
