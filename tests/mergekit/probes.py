@@ -207,7 +207,7 @@ PROBES = (
     Probe(
         "tokenizer block", LINEAR + "tokenizer:  # here\n  source: base\n", RECIPE, ("tokenizer", "not available yet")
     ),
-    Probe("other vocabulary size", LINEAR, INPUT, (EMBEDDING, "(32, 16)", "(34, 16)", "b"), more_tokens),
+    Probe("other vocabulary size", LINEAR, INPUT, (EMBEDDING, "34 rows", "32", "b"), more_tokens),
     Probe(
         "other vocabulary size, aligned on request",
         TIES + "tokenizer_source: base\n",
@@ -224,9 +224,9 @@ PROBES = (
     ),
     Probe("chat template misspelt", LINEAR + "chat_template: chatlm  # here\n", RECIPE, ("chatlm", "'chatml'")),
     # What mergekit finds late.
-    Probe("wrong shape", LINEAR, INPUT, (UP, "(24, 16)", "(23, 16)", "b"), wrong_shape),
+    Probe("wrong shape", LINEAR, INPUT, (UP, "[24, 16]", "[23, 16]", "b"), wrong_shape),
     Probe("missing tensor", LINEAR, INPUT, (UP, "b"), missing_tensor),
-    Probe("other hidden size", LINEAR, INPUT, (EMBEDDING, "(32, 16)", "(32, 32)", "b"), wider),
+    Probe("other hidden size", LINEAR, INPUT, (EMBEDDING, "[32, 16]", "[32, 32]", "b"), wider),
     Probe(
         "truncated shard",
         LINEAR.replace("models/b", "models/sharded"),
@@ -256,7 +256,7 @@ PROBES = (
                 layer_range: [2, 9]  # here
         """,
         RECIPE,
-        ("9", "4 layers", "b"),
+        ("[2, 9)", "it has 4", "`b`"),
     ),
     Probe("dtype bf16", LINEAR + "dtype: bf16  # here\n", RECIPE, ("bf16", "'bfloat16'")),
     Probe("dtype fp8", LINEAR + "out_dtype: float8_e4m3fn  # here\n", RECIPE, ("float8_e4m3fn", "bfloat16")),

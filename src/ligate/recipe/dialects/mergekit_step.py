@@ -117,7 +117,9 @@ class _Lowering:
         self._check_once(entry.inputs)
         base = (entry.base or self.merge.base) if self.known.base else None
         ranges = tuple(
-            SliceModel(self._label(one.model), *(one.layers or (0, 1)), place=one.place) for one in entry.inputs
+            SliceModel(self._label(one.model), one.layers.first, one.layers.end, one.layers.place)
+            for one in entry.inputs
+            if one.layers
         )
         settings = _reached((*self._own(entry.inputs, base), *self.meant.settings(entry.given)))
         return Slice(ranges, settings, base=self._label(base) if base else None, place=entry.place)

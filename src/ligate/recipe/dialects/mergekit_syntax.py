@@ -56,12 +56,20 @@ class Given:
     place: Place
 
 
+class Layers(NamedTuple):
+    """Layers first to end - 1 of a model."""
+
+    first: int
+    end: int
+    place: Place
+
+
 @dataclass(frozen=True)
 class Input:
     """A model that takes part, the layers it gives (None: all), its own parameters."""
 
     model: Reference
-    layers: tuple[int, int] | None
+    layers: Layers | None
     given: tuple[Given, ...]
     place: Place
 
@@ -173,17 +181,18 @@ def _needed_model(reading: Reading, fields: Mapping[str, Item], around: Item, no
     return found or Reference("")
 
 
-def _layers(reading: Reading, item: Item | None, around: Item) -> tuple[int, int]:
+def _layers(reading: Reading, item: Item | None, around: Item) -> Layers:
+    hint = "[first, end]: layers first to end - 1 are taken"
     if item is None:
-        reading.problem("`layer_range:` is missing", around.place, "[first, end]: layers first to end - 1 are taken")
-        return 0, 1
+        reading.problem("`layer_range:` is missing", around.place, hint)
+        return Layers(0, 1, around.place)
     ends = [reading.whole(entry, "`layer_range`", 0) for entry in reading.entries(item, "`layer_range`")]
     if len(ends) != 2:
-        reading.problem("`layer_range` must be [first, end]", item.place, "layers first to end - 1 are taken")
-        return 0, 1
+        reading.problem("`layer_range` must be two numbers", item.place, hint)
+        return Layers(0, 1, item.place)
     if not 0 <= ends[0] < ends[1]:
-        reading.problem(f"`layer_range` [{ends[0]}, {ends[1]}] takes no layer", item.place, "first must be below end")
-    return ends[0], ends[1]
+        reading.problem(f"`layer_range` [{ends[0]}, {ends[1]}] takes no layer", item.place, hint)
+    return Layers(ends[0], ends[1], item.place)
 
 
 def reference(reading: Reading, item: Item | None, notes: list[str]) -> Reference | None:
