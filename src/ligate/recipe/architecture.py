@@ -108,7 +108,7 @@ SECTIONS = {
     "text_model": ("text_config",),
     "language_model": ("text_config", "llm_config", "language_config"),
 }
-"""Nested tables of a config, by the word in the name of the stack they speak of."""
+"""Nested tables of a config, by a part of the name of the stack they speak of."""
 
 INNER_SECTIONS = ("text_config", "llm_config", "language_config")
 """Nested tables that speak of the only stack of layers when the config itself does not."""

@@ -75,11 +75,11 @@ def _of_step(recipe: Recipe, step: Step, sources: Mapping[str, Source]) -> _Foll
     for stack, found in origins(step, headers).items():
         place = _section(config, stack)
         tables = {label: _table(other, place) for label, other in {lead: config, **others}.items()}
-        count = len(layers_of(headers[lead]).get(stack, {}))
-        edits = _stack_edits(_Stack(stack, count, found, lead), tables)
+        own = layers_of(headers[lead]).get(stack, {})
+        edits = _stack_edits(_Stack(stack, len(own), found, lead), tables)
         placed = {f"{place}.{key}" if place else key: value for key, value in edits.items()}
         config, values = edited(config, placed), {**values, **placed}
-        notes = (*notes, *_notes(tables[lead], found))
+        notes = (*notes, *_rhythms(tables[lead], found), *_only_once(stack, own, found))
     return _Followed(config, values, tuple(dict.fromkeys(notes)))
 
 
@@ -138,8 +138,7 @@ def _count_keys(stack: _Stack, table: Config) -> list[str]:
 
 def _section(config: Config, stack: str) -> str:
     """The nested table that speaks of a stack; empty for the config itself."""
-    words = stack.split(".")
-    named = [section for word, sections in SECTIONS.items() if word in words for section in sections]
+    named = [section for part, sections in SECTIONS.items() if part in stack for section in sections]
     inner = () if any(key in config for key in COUNT_KEYS) else INNER_SECTIONS
     return next((section for section in (*named, *inner) if isinstance(config.get(section), dict)), "")
 
@@ -148,11 +147,25 @@ def _table(config: Config, section: str) -> Config:
     return config.get(section, {}) if section else config
 
 
-def _notes(table: Config, found: Sequence[Origin]) -> list[str]:
+def _rhythms(table: Config, found: Sequence[Origin]) -> list[str]:
     if all(origin.layer == place for place, origin in enumerate(found)):
         return []
     return [
         f"config.json tells a layer's kind from its number (`{key}: {table[key]}`), and slices move layers: look at it"
         for key in LAYER_RHYTHMS
         if isinstance(table.get(key), int) and table[key] > 1
+    ]
+
+
+def _only_once(stack: str, layers: Mapping[int, Mapping[str, str]], found: Sequence[Origin]) -> list[str]:
+    """Tensors that a model has in one layer only, such as T5's position bias: moved or doubled, they are not found."""
+    where: dict[str, list[int]] = {}
+    for number, rests in layers.items():
+        for rest in rests:
+            where.setdefault(rest, []).append(number)
+    single = {numbers[0]: rest for rest, numbers in where.items() if len(numbers) == 1 < len(layers)}
+    return [
+        f"`{rest}` stands only in layer {number} of `{stack}`, and the slices move or repeat that layer: look at it"
+        for number, rest in sorted(single.items())
+        if [place for place, origin in enumerate(found) if origin.layer == number] != [number]
     ]

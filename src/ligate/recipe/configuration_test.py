@@ -109,6 +109,21 @@ def test_rhythms_over_the_layers_are_noted(tmp_path):
     assert ["sliding_window_pattern" in note for note in edits(tmp_path, config, config).notes] == [True]
 
 
+def test_a_tensor_of_one_layer_only_is_noted_when_its_layer_moves(tmp_path):
+    config, names = {"num_hidden_layers": 4}, [*decoder_names(4), "model.layers.0.bias_of_positions"]
+    (tmp_path / "moved").mkdir()
+    assert edits(tmp_path, config, config, names=names).notes == ()
+    moved = TEXT.replace("[0, 3]", "[1, 3]")
+    (note,) = edits(tmp_path / "moved", config, config, moved, names).notes
+    assert "`bias_of_positions` stands only in layer 0 of `model.layers`" in note
+
+
+def test_the_tower_is_known_by_its_name(tmp_path):
+    config = {"text_config": {"num_hidden_layers": 4}, "vision_config": {"num_hidden_layers": 4}}
+    names = decoder_names(4, "vision_model.encoder.layers")
+    assert edits(tmp_path, config, config, names=names).values == {"vision_config.num_hidden_layers": 6}
+
+
 def test_the_dtype_asked_for_stands_in_the_config(tmp_path):
     text = "sources: {a: ./a, b: ./b}\nmerge: {method: linear, models: [a, b]}\noutput: {dtype: bf16}\n"
     config = {"num_hidden_layers": 4, "torch_dtype": "float32"}
