@@ -60,6 +60,8 @@ def resolve(recipe: Recipe, step: Step, sources: Mapping[str, Source], lookup: L
         findings.add(RecipeError("no tensor is left to merge", where=str(step.place)))
     raise_all(findings.errors())
     metadata = dict(sources[donor(recipe, step)].metadata())
+    if step.slices:
+        dropped += _outside_slices(kept, outs)
     return Plan(labels, outs, dropped, recipe.seed, recipe.output.shard_bytes, metadata)
 
 
@@ -127,6 +129,13 @@ def _without_dropped(patterns: Sequence[str], headers: Headers) -> tuple[Headers
         for label, tensors in headers.items()
     }
     return kept, tuple(gone)
+
+
+def _outside_slices(headers: Headers, outs: Sequence[Out]) -> tuple[Operand, ...]:
+    """Tensors of layers that no slice takes, and embeddings and heads of models from which only layers come."""
+    used = {operand for out in outs for operand in out.operands}
+    held = (Operand(index, name) for index, tensors in enumerate(headers.values()) for name in tensors)
+    return tuple(operand for operand in held if operand not in used)
 
 
 def _check_drop(recipe: Recipe, sources: Mapping[str, Source], findings: Findings) -> None:

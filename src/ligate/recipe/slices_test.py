@@ -69,6 +69,15 @@ def test_the_result_keeps_the_order_of_a_checkpoint():
     assert names[-2:] == ["model.norm.weight", "lm_head.weight"]
 
 
+def test_every_input_tensor_is_used_or_listed_as_dropped():
+    plan = planned(HEAD + "    - layers: {a: [0, 3]}\n    - layers: {b: [1, 4]}\n")
+    used = {operand for out in plan.outs for operand in out.operands}
+    held = {Operand(index, name) for index in range(2) for name in decoder(4)}
+    assert used | set(plan.dropped) == held
+    assert not used & set(plan.dropped)
+    assert Operand(0, "model.layers.3.mlp.weight") in plan.dropped
+
+
 def test_models_of_one_depth_may_be_merged_layer_by_layer():
     text = HEAD.replace("passthrough", "linear") + (
         "    - {layers: {a: [0, 2], b: [2, 4]}, parameters: {weight: {a: [0, 1]}}}\n"
