@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
@@ -16,9 +16,11 @@ from ligate.core.errors import InputError
 from .config import edited
 from .documents import read_object
 from .folder import INDEX, listed_folders
+from .quantised import CONFIG_KEYS
 from .ranges import cannot_read, cannot_write, open_input
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+_QUANTISED = tuple(f"{table}{key}" for table in ("", "text_config.") for key in CONFIG_KEYS)
 _TEMPLATES = ("additional_chat_templates", "chat_templates")
 _TOKENIZER = re.compile(
     r"tokenizer.*|tokenization_.*\.py|special_tokens_map\.json|added_tokens\.json|chat_template\..*|merges\.txt|dict\.txt"
@@ -35,17 +37,8 @@ _STAYS = re.compile(
 def copy_sidecars(
     donor: Path, out: Path, *, tokenizer: Path | None = None, config_edits: Mapping[str, Any] = _NOTHING
 ) -> list[str]:
-    """Copy what `find_sidecars` finds into `out`; returns the names."""
-    found = find_sidecars(donor, tokenizer=tokenizer, config_edits=config_edits)
-    for name, content in found.items():
-        path = out / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as file:
-                _pour(content, file)
-        except OSError as error:
-            raise cannot_write(path, error) from None
-    return list(found)
+    """Put what `find_sidecars` finds into `out`; returns the names."""
+    return place_sidecars(find_sidecars(donor, tokenizer=tokenizer, config_edits=config_edits), out)
 
 
 def find_sidecars(
@@ -63,9 +56,22 @@ def find_sidecars(
     except OSError as error:
         raise cannot_read(donor, error) from None
     result: dict[str, Path | bytes] = dict(sorted(found.items()))
-    if config_edits and "config.json" in found:
+    if "config.json" in found:
         result["config.json"] = _edited_config(found["config.json"], config_edits)
     return result
+
+
+def place_sidecars(found: Mapping[str, Path | bytes], out: Path) -> list[str]:
+    """Write these files into `out`, each by its name from a file or from the given content."""
+    for name, content in found.items():
+        path = out / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                _pour(content, file)
+        except OSError as error:
+            raise cannot_write(path, error) from None
+    return sorted(found)
 
 
 def _travelling(folder: Path) -> dict[str, Path]:
@@ -111,13 +117,23 @@ def _checked(path: Path, folder: Path) -> Path:
     return path
 
 
-def _edited_config(path: Path, edits: Mapping[str, Any]) -> bytes:
+def _edited_config(path: Path, edits: Mapping[str, Any]) -> Path | bytes:
+    """The config as it is where nothing changes. A result is never quantised, so it does not say that it is."""
     config = read_object(path)
+    quantised = {place: None for place in _QUANTISED if _tells(config, place.split("."))}
+    if not edits and not quantised:
+        return path
     try:
-        config = edited(config, edits)
+        config = edited(config, {**quantised, **edits})
     except InputError as error:
         raise error.inside(file=path) from None
     return (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _tells(config: Any, path: Sequence[str]) -> bool:
+    if not path:
+        return True
+    return isinstance(config, dict) and path[0] in config and _tells(config[path[0]], path[1:])
 
 
 def _pour(content: Path | bytes, file: BinaryIO) -> None:

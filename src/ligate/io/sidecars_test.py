@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ligate.core.errors import InputError, StorageError
-from ligate.io.sidecars import copy_sidecars, find_sidecars
+from ligate.io.sidecars import copy_sidecars, find_sidecars, place_sidecars
 
 
 def words(text: str) -> list[str]:
@@ -97,20 +97,39 @@ def test_a_config_without_edits_is_copied_to_the_byte(tmp_path):
 def test_config_edits_are_made_and_everything_else_is_kept(tmp_path):
     config = {"architectures": ["X"], "num_hidden_layers": 2, "torch_dtype": "float32", "eps": 1e-05, "name": "ü"}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    copy_sidecars(tmp_path, tmp_path / "out", config_edits={"layers": [0, 1, 1], "torch_dtype": "bfloat16"})
+    copy_sidecars(tmp_path, tmp_path / "out", config_edits={"num_hidden_layers": 3, "torch_dtype": "bfloat16"})
     text = (tmp_path / "out" / "config.json").read_text()
     assert json.loads(text) == {**config, "num_hidden_layers": 3, "torch_dtype": "bfloat16"}
     assert text.startswith('{\n  "architectures"') and text.endswith("}\n") and "ü" in text
     assert json.loads((tmp_path / "config.json").read_text()) == config
 
 
+def test_a_result_does_not_claim_to_be_quantised(tmp_path):
+    config = {
+        "a": 1,
+        "quantization_config": {"quant_method": "fp8"},
+        "text_config": {"quantization_config": {}, "b": 2},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    copy_sidecars(tmp_path, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "config.json").read_text()) == {"a": 1, "text_config": {"b": 2}}
+    assert json.loads((tmp_path / "config.json").read_text()) == config
+
+
 def test_a_config_that_cannot_be_changed_is_named(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(InputError, match=rf"file {tmp_path / 'config.json'}: tells no single number of layers"):
-        find_sidecars(tmp_path, config_edits={"layers": [0]})
+    (tmp_path / "config.json").write_text('{"a": 1}')
+    with pytest.raises(InputError, match=rf"file {tmp_path / 'config.json'}: has no table under `a`"):
+        find_sidecars(tmp_path, config_edits={"a.b": 0})
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match=str(tmp_path / "config.json")):
-        find_sidecars(tmp_path, config_edits={"layers": [0]})
+        find_sidecars(tmp_path, config_edits={"a": 0})
+
+
+def test_what_was_found_can_be_changed_before_it_is_placed(donor, tmp_path):
+    found = {**find_sidecars(donor), "chat_template.jinja": b"{{ messages }}"}
+    assert place_sidecars(found, tmp_path / "out") == sorted(TRAVELS)
+    assert (tmp_path / "out" / "chat_template.jinja").read_bytes() == b"{{ messages }}"
+    assert (donor / "chat_template.jinja").read_bytes() != b"{{ messages }}"
 
 
 def test_a_folder_without_config_gives_none(tmp_path):
