@@ -21,6 +21,7 @@ PREFIXES = (
     "encoder.",
     "backbone.",
     "language_model.",
+    "language_model.model.",
     "model.language_model.",
 )
 """What programs put in front of all names, and what one class of a model has in front where another has nothing."""
