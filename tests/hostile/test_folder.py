@@ -163,6 +163,11 @@ def test_half_a_model_is_not_a_model(folder):
     assert "of 2 parts, number 2 is missing" in complaint(folder)
 
 
+def test_a_series_of_astronomical_length_costs_nothing(tmp_path):
+    save_file({"a": torch.ones(1)}, tmp_path / f"model-1-of-{'9' * 200}.safetensors")
+    assert "number 2, 3, 4" in complaint(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [

@@ -81,10 +81,12 @@ def stems(folder: Path) -> Mapping[str, str]:
 
 def looks_like_model(folder: Path) -> bool:
     """Whether somebody could call this folder a model; an index of files that are not there counts too."""
-    names = [entry.name for entry in folder.iterdir()]
-    return any(
-        name in ("ligate.json", "config.json") or name.endswith((".safetensors", INDEX, *_PICKLED)) for name in names
-    )
+    told_by = ("ligate.json", "config.json", "model_index.json", "modules.json")
+    return any(path.name in told_by or path.name.endswith(INDEX) or _is_weights(path) for path in folder.iterdir())
+
+
+def _is_weights(path: Path) -> bool:
+    return path.name.endswith((".safetensors", *_PICKLED)) and not _TRAINING.fullmatch(path.name)
 
 
 def _stem(weights: Weights | None) -> str:
@@ -115,15 +117,15 @@ def no_weights(folder: Path) -> InputError:
         )
     if foreign := [name for name in names if Path(name).suffix.lower() in _FOREIGN]:
         return _foreign(folder / foreign[0])
-    below = [name for name in names if (folder / name).is_dir() and folder_weights(folder / name)]
+    below = [name for name in names if (folder / name).is_dir() and any(map(_is_weights, (folder / name).iterdir()))]
     hint = f"the folders below hold some: {', '.join(below)}; name one of them." if below else _AGAIN
     return InputError("holds no weights: no *.safetensors, no pytorch_model.bin", where=str(folder), hint=hint)
 
 
-def _chosen(folder: Path, names: set[str], stems: Sequence[str], files: Sequence[str]) -> Weights | None:
+def _chosen(folder: Path, names: set[str], expected: Sequence[str], files: Sequence[str]) -> Weights | None:
     """Of one format: the file or index of the usual name, else the only one there, else a numbered series."""
-    suffixes = tuple({Path(stem).suffix + INDEX for stem in stems})
-    usual = [name for stem in stems for name in (stem, stem + INDEX) if name in names]
+    suffixes = tuple({Path(stem).suffix + INDEX for stem in expected})
+    usual = [name for stem in expected for name in (stem, stem + INDEX) if name in names]
     declared = usual or sorted(name for name in names if name.endswith(suffixes))
     if len(declared) == 1:
         return file_weights(folder / declared[0])
@@ -182,7 +184,7 @@ def _series(folder: Path, files: Sequence[str]) -> tuple[Path, ...]:
         raise _ambiguous(folder, files)
     numbers = [int(part["number"]) for part in parts if part]
     count = int(parts[0]["count"]) if parts[0] else 0
-    if numbers != list(range(1, count + 1)):
+    if numbers != list(range(1, len(numbers) + 1)) or len(numbers) != count:
         missing = sorted(set(range(1, min(count, 9999) + 1)) - set(numbers))
         raise InputError(
             f"of {count} parts, number {', '.join(map(str, missing[:9]))} is missing", where=str(folder), hint=_AGAIN

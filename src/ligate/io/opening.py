@@ -36,11 +36,11 @@ def open_source(
     source = open_checkpoint(locate(path, revision), label)
     try:
         source = view_quantised(source, _config(source.folder))
-        for place, version, scale in adapters:
-            source = lay_adapter(source, locate(place, version), scale)
         if strip_prefix:
             source = stripped(source, strip_prefix)
-        return aliased(source, alias) if alias else source
+        for place, version, scale in adapters:
+            source = lay_adapter(source, locate(place, version), scale)
+        return aliased(source, alias) if alias else source  # last, so that a tied tensor has its origin's changes
     except BaseException:
         source.close()
         raise
