@@ -118,7 +118,7 @@ def _base_name(name: str, way: tuple[str, str], base: Source) -> str:
         known = next(iter(base.headers()), "")
         raise InputError(
             f"it changes {name!r}, which model {base.label} does not have",
-            hint=f"{_ANOTHER_MODEL} Its first tensor is {known!r}. A tied tensor that it stores once needs an `alias`.",
+            hint=f"{_ANOTHER_MODEL} Its first tensor is {known!r}.",
         )
     return found
 

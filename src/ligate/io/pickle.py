@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ligate.core.errors import InputError
-from ligate.core.suggest import nearest
 from ligate.core.tensors import Header, itemsize
 
+from .missing import unknown_tensor
 from .pickle_program import follow
 from .pickle_words import StoredTensor
 from .ranges import announce, open_input, read_at
@@ -102,12 +102,8 @@ class PickleSource:
             raise error.inside(file=self._path) from None
 
     def _place(self, name: str) -> tuple[int, _Place]:
-        if self._fd is None:
-            raise InputError("the source is closed").inside(tensor=name, model=self.label)
-        if name not in self._places:
-            raise InputError(
-                f"there is no tensor {name!r}", where=f"model {self.label}", hint=nearest(name, self._headers)
-            )
+        if self._fd is None or name not in self._places:
+            raise unknown_tensor(name, self)
         return self._fd, self._places[name]
 
 
