@@ -21,7 +21,7 @@ def widened(raw: memoryview | bytearray, dtype: str) -> np.ndarray:
         return (np.frombuffer(raw, np.uint16).astype(np.uint32) << 16).view(np.float32)
     if dtype == "F8_E5M2":  # the upper byte of an F16
         return (np.frombuffer(raw, np.uint8).astype(np.uint16) << 8).view(np.float16).astype(np.float32)
-    return _table(dtype)[np.frombuffer(raw, np.uint8)]
+    return np.take(_table(dtype), np.frombuffer(raw, np.uint8))
 
 
 @lru_cache

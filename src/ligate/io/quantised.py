@@ -109,7 +109,10 @@ class Dequantised(View):
         for box in boxes(stored.shape, start, start + numbers.size):
             count = math.prod(high - low for low, high in box)
             part = numbers[done : done + count].reshape([high - low for low, high in box])
-            part *= scales[np.ix_(*(np.arange(*span) // size for span, size in zip(box, block, strict=True)))]
+            spread = scales
+            for axis, (span, size) in enumerate(zip(box, block, strict=True)):
+                spread = spread.take(np.arange(*span) // size, axis=axis)
+            part *= spread
             done += count
 
     def _scales_of(self, name: str) -> np.ndarray:
