@@ -47,7 +47,7 @@ class Maker:
         first = found[0]
         if first.dtype not in MERGEABLE:
             return Out(row.name, first.dtype, first.shape, None, tuple(tuned), base)
-        params = self.values.at(row.name, row.depth, findings) if self.values else {}
+        params = self.values.at(row.name, names[-len(tuned) :], row.depth, findings) if self.values else {}
         method = self.part.card.id if self.part.card else None
         dtype = self.store(self.part.labels[0], names[0], first)
         return Out(row.name, dtype, first.shape, method, tuple(tuned), base, params)

@@ -65,6 +65,7 @@ class Setting:
     match: str | None = None
     style: str = "glob"  # or "substring"
     place: Place = Place()
+    in_source: bool = False  # `match` looks at the name in the model, which slices renumber, not in the result
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from .findings import Findings
 from .schema import Gradient, Place, Setting, Value
 
 Applies = Callable[[str], bool]
+Heard = Mapping[Setting, tuple[bool, ...]]
+"""For each setting with a pattern, the models for which it applies to a tensor."""
 
 
 def unknown(cards: Sequence[Card], settings: Sequence[Setting]) -> list[LigateError]:
@@ -97,22 +99,29 @@ class Values:
         self.spread: set[Setting] = set()  # gradients that met a layer
         self._known: dict[tuple[Any, ...], Mapping[str, Any]] = {}
 
-    def at(self, name: str, depth: float | None, findings: Findings) -> Mapping[str, Any]:
-        """Every parameter's value for the tensor `name`; what does not go together is added to `findings`."""
-        hits = tuple(applies(name) for applies in self.patterns.values())
+    def at(self, name: str, tuned: Sequence[str], depth: float | None, findings: Findings) -> Mapping[str, Any]:
+        """Every parameter's value for the tensor `name`, called `tuned` in the models.
+
+        What does not go together is added to `findings`.
+        """
+        hits = tuple(
+            tuple(map(applies, tuned)) if setting.in_source else (applies(name),) * len(tuned)
+            for setting, applies in self.patterns.items()
+        )
         key = (hits, depth if self.graded else None)
         if key not in self._known:
-            heard = {setting for setting, hit in zip(self.patterns, hits, strict=True) if hit}
-            self.met |= heard
+            heard = dict(zip(self.patterns, hits, strict=True))
+            self.met.update(setting for setting, hit in heard.items() if any(hit))
             self._known[key] = self._resolved(name, depth, heard, findings)
         return self._known[key]
 
-    def _resolved(self, name: str, depth: float | None, heard: set[Setting], findings: Findings) -> Mapping[str, Any]:
+    def _resolved(self, name: str, depth: float | None, heard: Heard, findings: Findings) -> Mapping[str, Any]:
         params: dict[str, Any] = {}
         try:
             for param in self.card.params.values():
-                one = [self._value(param, label, depth, heard) for label in self.models if param.per_model]
-                params[param.name] = tuple(one) if param.per_model else self._value(param, None, depth, heard)
+                numbers = range(len(self.models)) if param.per_model else (0,)
+                values = tuple(self._value(param, number, depth, heard) for number in numbers)
+                params[param.name] = values if param.per_model else values[0]
             self.card.check(params)
         except _WrongSetting:
             return params  # `wrong_values` tells it with its own line
@@ -120,9 +129,11 @@ class Values:
             findings.repeated((error.problem, self.place), name, partial(_told, error, self.place))
         return params
 
-    def _value(self, param: Param, model: str | None, depth: float | None, heard: set[Setting]) -> Any:
+    def _value(self, param: Param, number: int, depth: float | None, heard: Heard) -> Any:
+        """The value for the model of this number; a parameter without values by model is asked for the first one."""
+        model = self.models[number] if param.per_model else None
         for setting in self.settings[param.name]:
-            if setting.model in (None, model) and (setting.match is None or setting in heard):
+            if setting.model in (None, model) and (setting.match is None or heard[setting][number]):
                 if isinstance(setting.value, Gradient) and depth is not None:
                     self.spread.add(setting)
                 return self._checked(param, setting, depth)

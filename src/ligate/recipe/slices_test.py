@@ -78,6 +78,14 @@ def test_every_input_tensor_is_used_or_listed_as_dropped():
     assert Operand(0, "model.layers.3.mlp.weight") in plan.dropped
 
 
+def test_patterns_look_at_the_result_unless_they_ask_for_the_source():
+    slices = "    - layers: {a: [0, 2]}\n    - layers: {b: [1, 3]}\n"
+    parameters = '  parameters: {scale: [{MATCH: "*layers.2.*", value: 0.5}, 1.0]}\n'
+    for key, scales in (("match", [1, 1, 0.5, 1]), ("match_source", [1, 1, 1, 0.5])):
+        outs = planned(HEAD + slices + parameters.replace("MATCH", key)).outs
+        assert [out.params["scale"] for out in outs if "mlp" in out.name] == [(scale,) for scale in scales]
+
+
 def test_models_of_one_depth_may_be_merged_layer_by_layer():
     text = HEAD.replace("passthrough", "linear") + (
         "    - {layers: {a: [0, 2], b: [2, 4]}, parameters: {weight: {a: [0, 1]}}}\n"

@@ -30,7 +30,7 @@ ADAPTER = ("path", "revision", "scale")
 STEP = ("name", "method", "base", "models", "parameters", "slices", "dtype")
 SLICE = ("layers", "method", "base", "parameters", "stack")
 OUTPUT = ("dtype", "shard_size", "donor", "tokenizer", "chat_template", "drop")
-FILTER = ("match", "value")
+FILTER = ("match", "match_source", "value")
 
 _HOMES = {
     **dict.fromkeys(("sources", "merge", "steps", "output", "seed"), "at the top of the recipe"),
@@ -223,7 +223,7 @@ def _values(reading: Reading, so_far: Setting, item: Item) -> list[Setting]:
 
 def _by_model(reading: Reading, so_far: Setting, fields: Mapping[str, Item]) -> list[Setting]:
     place = so_far.place
-    if FILTER[0] in fields and so_far.match is None:
+    if FILTER[0] in fields and "value" in fields:
         reading.problem(f"`{so_far.name}` has a pattern outside a list", place, "write `- {match: ..., value: ...}`")
         return []
     if so_far.model is not None:
@@ -250,10 +250,15 @@ def _by_pattern(reading: Reading, so_far: Setting, entries: Sequence[Item]) -> l
 def _filter(reading: Reading, so_far: Setting, item: Item) -> list[Setting]:
     fields = reading.fields(item, f"a pattern of `{so_far.name}`", FILTER)
     value = _needed(reading, fields, "value", item)
-    match = reading.text(_needed(reading, fields, "match", item), "`match`")
+    key = "match_source" if "match_source" in fields else "match"
+    match = reading.text(_needed(reading, fields, key, item), f"`{key}`")
+    if len(fields) == len(FILTER):
+        reading.problem(f"`{so_far.name}`: both `match` and `match_source`", item.place, "keep one of them")
     if so_far.match is not None:
         reading.problem(f"`{so_far.name}`: a pattern inside a pattern", item.place)
-    return [] if value is None else _values(reading, replace(so_far, match=match), replace(value, place=item.place))
+    if value is None:
+        return []
+    return _values(reading, replace(so_far, match=match, in_source=key != "match"), replace(value, place=item.place))
 
 
 def _plain(reading: Reading, name: str, item: Item) -> Value:

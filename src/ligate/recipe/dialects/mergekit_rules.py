@@ -168,7 +168,7 @@ class Meant:
             return None
         values = tuple(self._value(given.name, meaning, item) for item in given.values)
         value = Gradient(values) if given.spread else values[0]
-        return Setting(meaning.name, value, model, given.filter, "substring", given.place)
+        return Setting(meaning.name, value, model, given.filter, "substring", given.place, meaning.of != "merge")
 
     def _without_meaning(self, given: Given) -> None:
         if given.name in PARAMETERS:
