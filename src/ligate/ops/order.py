@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -168,6 +168,9 @@ class _Hunt:
         low, high = self.guess.bracket(self.width)
         return replace(self, low=low, high=high)
 
+    def tally(self) -> _Tally:
+        return _Tally(self.low, self.high, Pile(self.low, self.high))
+
     def after(self, tally: _Tally) -> _Hunt:
         """What the counts say: found, or a better bracket."""
         k = rank(self.share, tally.seen)
@@ -193,15 +196,17 @@ class _Hunt:
 class _Tally:
     """Counts of magnitudes > high, >= high, > low, >= low, and those strictly between low and high."""
 
+    low: float
+    high: float
+    inside: Pile
     seen: int = 0
     above: int = 0
     to_high: int = 0
     beyond_low: int = 0
     to_low: int = 0
-    inside: Pile = field(default_factory=Pile)
 
-    def count(self, x: NDArray[Any], low: float, high: float) -> None:
-        bottom, top = x.dtype.type(low), x.dtype.type(high)
+    def count(self, x: NDArray[Any]) -> None:
+        bottom, top = x.dtype.type(self.low), x.dtype.type(self.high)
         at_top, past_bottom = x >= top, x > bottom
         to_high, beyond_low = _ones(at_top), _ones(past_bottom)
         self.seen += x.size
@@ -233,10 +238,10 @@ class _Count:
     tallies: list[_Tally] | None = None
 
     def observed(self, rows: Iterable[Tensor], site: Site) -> _Count:
-        state = self if self.tallies is not None else _Count(self.hunts, [_Tally() for _ in self.hunts])
+        state = self if self.tallies is not None else _Count(self.hunts, [hunt.tally() for hunt in self.hunts])
         for hunt, tally, row in zip(self.hunts, state.tallies or (), rows, strict=True):
             if hunt.found is None:
-                tally.count(_magnitudes(row), hunt.low, hunt.high)
+                tally.count(_magnitudes(row))
         return state
 
     def merged(self, other: _Count) -> _Count:

@@ -1,4 +1,4 @@
-"""A multiset of non-negative floats in bounded memory: exact while it can be, then in coarser and coarser steps."""
+"""A multiset of non-negative floats in bounded memory: exact while it can be, a histogram when it cannot."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CAPACITY = 1 << 18  # numbers kept before equal ones are put together
+CAPACITY = 1 << 18  # numbers held before equal ones are put together
+BINS = 1 << 17
 _INTEGER = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.int64)}
+_Groups = tuple["NDArray[Any]", "NDArray[Any]"]  # different integers in ascending order, weight of each
 
 
 class Step(NamedTuple):
@@ -24,116 +26,137 @@ class Step(NamedTuple):
 
 
 class Pile:
-    """Weighted numbers >= 0, kept as the integers of their bits: these order as the numbers do.
+    """Weighted numbers from `low` to `high`, kept as the integers of their bits: these order as the numbers do.
 
-    When more than CAPACITY numbers are held, equal ones are put together; while still too many are different, the
-    lowest bits of all are dropped, and a `Step` spans more than one number.
+    Too many to be held are grouped by value; too many different values are counted in bins of equally many integers,
+    and a `Step` then spans the numbers of a bin.
     """
 
-    def __init__(self) -> None:
-        self._parts: list[tuple[NDArray[Any], int | NDArray[Any]]] = []
+    def __init__(self, low: float = 0.0, high: float = np.inf) -> None:
+        self._range = low, high
         self._dtype = np.dtype(np.float32)
-        self._held = 0
-        self._shift = 0
-        self._packed = False
-        self._groups: tuple[NDArray[Any], NDArray[Any]] | None = None
+        self._parts: list[tuple[NDArray[Any], int]] = []  # integers as they came, weight of each
+        self._held = 0  # in all parts
+        self._groups: _Groups | None = None
+        self._bins: NDArray[np.int64] | None = None
+        self._first, self._shift = 0, 0  # bin b counts the integers from first + (b << shift) on
+        self._steps: _Groups | None = None
         self.total = 0  # weight
         self.looks = 0  # numbers
 
     @property
     def exact(self) -> bool:
+        """Whether every step is a single number."""
         return self._shift == 0
 
     def add(self, numbers: NDArray[Any], weight: int) -> None:
         """Take an array of numbers, each of this weight. The array is kept, so it must not change any more."""
         self._dtype = numbers.dtype
-        bits = numbers.view(_INTEGER[numbers.dtype])
-        self._take(bits >> self._shift if self._shift else bits, weight)
+        self._take(numbers.view(_INTEGER[numbers.dtype]), weight)
         self.total += weight * len(numbers)
         self.looks += len(numbers)
 
     def absorb(self, other: Pile) -> None:
-        """Take all that another pile holds."""
-        if not other._parts:
+        """Take all that another pile of the same range holds."""
+        if not other.looks:
             return
         self._dtype = other._dtype
-        self._coarsen(max(other._shift - self._shift, 0))
+        if other._bins is not None:
+            self._bins = self._use_bins() + other._bins
+        if other._groups is not None:
+            self._group(other._groups)
         for keys, weight in other._parts:
-            self._take(keys >> (self._shift - other._shift), weight)
-        self._packed = self._packed or other._packed
+            self._take(keys, weight)
+        self._steps = None
         self.total += other.total
         self.looks += other.looks
 
     def pieces(self) -> Sequence[NDArray[Any]]:
         """The arrays as they were added; none once they were put together."""
-        return [] if self._packed else [keys.view(self._dtype) for keys, _ in self._parts]
+        whole = self._groups is None and self._bins is None
+        return [keys.view(self._dtype) for keys, _ in self._parts] if whole else []
 
     def step(self, weight: int) -> Step:
         """Where the largest numbers together first reach this weight."""
-        keys, reached = self._grouped()
+        if self._steps is None:
+            self._steps = self._cumulated()
+        keys, reached = self._steps
         at = max(int(np.searchsorted(-reached, -max(weight, 1), side="right")) - 1, 0)
         larger = int(reached[at + 1]) if at + 1 < len(reached) else 0
-        key = int(keys[at])
-        low, high = key << self._shift, ((key + 1) << self._shift) - 1
+        low = self._first + (int(keys[at]) << self._shift)
+        high = low + (1 << self._shift) - 1
         return Step(self._number(low), self._number(high), int(reached[at]) - larger, int(reached[at]))
 
-    def _number(self, bits: int) -> float:
-        most = int(np.array(np.inf, self._dtype).view(_INTEGER[self._dtype]))
-        return float(np.array(min(bits, most), _INTEGER[self._dtype]).view(self._dtype))
+    def _cumulated(self) -> _Groups:
+        """Different keys in ascending order, and what each and all above it weigh together."""
+        if self._bins is not None:
+            self._sort_into_bins()
+            keys = np.flatnonzero(self._bins)
+            weights = self._bins[keys]
+        else:
+            known = [] if self._groups is None else [self._groups]
+            keys, weights = _grouped([*known, *_counted(self._parts)])
+        return keys, np.cumsum(weights[::-1])[::-1]
 
-    def _take(self, keys: NDArray[Any], weight: int | NDArray[Any]) -> None:
+    def _take(self, keys: NDArray[Any], weight: int) -> None:
         self._parts.append((keys, weight))
         self._held += len(keys)
-        self._groups = None
+        self._steps = None
         if self._held > CAPACITY:
-            self._pack()
+            if self._bins is None:
+                came, self._parts, self._held = self._parts, [], 0
+                self._group(*_counted(came))
+            else:
+                self._sort_into_bins()
 
-    def _pack(self) -> None:
-        """Put equal keys together; if that is not enough, drop as many low bits as halves the room."""
-        keys, reached = self._grouped()
-        self._set(keys, _differences(reached))
-        half = CAPACITY // 2
-        if len(keys) > half:
-            apart = keys[1:] ^ keys[:-1]  # neighbours stay different while a bit that sets them apart is kept
-            self._coarsen(int(np.partition(apart, -half)[-half]).bit_length())
+    def _group(self, *groups: _Groups) -> None:
+        """Put equal numbers together; when even then too many are left, count in bins from now on."""
+        self._groups = _grouped([*([] if self._groups is None else [self._groups]), *groups])
+        if self._bins is not None or len(self._groups[0]) > CAPACITY // 4:
+            self._use_bins()
+            self._sort_into_bins()
 
-    def _coarsen(self, bits: int) -> None:
-        if not bits:
+    def _use_bins(self) -> NDArray[np.int64]:
+        if self._bins is None:
+            self._first, last = map(self._bits, self._range)
+            self._shift = ((last - self._first) // BINS).bit_length()
+            self._bins = np.zeros(BINS, np.int64)
+        return self._bins
+
+    def _sort_into_bins(self) -> None:
+        if self._bins is None:
             return
-        self._shift += bits
-        self._packed = True
-        if self._parts:
-            self._parts = [(keys >> bits, weight) for keys, weight in self._parts]
-            self._groups = None
-            keys, reached = self._grouped()
-            self._set(keys, _differences(reached))
+        for keys, weight in self._parts:
+            self._bins += np.bincount(self._bin(keys), minlength=BINS) * weight
+        if self._groups is not None:
+            np.add.at(self._bins, self._bin(self._groups[0]), self._groups[1])
+        self._parts, self._held, self._groups = [], 0, None
 
-    def _set(self, keys: NDArray[Any], weights: NDArray[Any]) -> None:
-        self._parts = [(keys, weights)]
-        self._held = len(keys)
-        self._packed = True
+    def _bin(self, keys: NDArray[Any]) -> NDArray[Any]:
+        return (keys - keys.dtype.type(self._first)) >> self._shift
 
-    def _grouped(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Different keys in ascending order, and what each and all above it weigh together."""
-        if self._groups is None:
-            keys, weights = _sums(self._parts)
-            self._groups = keys, np.cumsum(weights[::-1])[::-1]
-        return self._groups
+    def _bits(self, number: float) -> int:
+        return int(np.array(number, self._dtype).view(_INTEGER[self._dtype]))
+
+    def _number(self, bits: int) -> float:
+        return float(np.array(min(bits, self._bits(np.inf)), _INTEGER[self._dtype]).view(self._dtype))
 
 
-def _differences(reached: NDArray[Any]) -> NDArray[Any]:
-    return -np.diff(reached, append=0)
+def _counted(parts: Sequence[tuple[NDArray[Any], int]]) -> list[_Groups]:
+    """The numbers of equal weight put together."""
+    found: list[_Groups] = []
+    for weight in dict.fromkeys(weight for _, weight in parts):
+        keys, counts = np.unique(np.concatenate([keys for keys, each in parts if each == weight]), return_counts=True)
+        found.append((keys, counts * weight))
+    return found
 
 
-def _sums(parts: Sequence[tuple[NDArray[Any], int | NDArray[Any]]]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Different keys in ascending order, and the weight of each."""
-    keys = np.concatenate([keys for keys, _ in parts])
-    weight = parts[0][1]
-    if isinstance(weight, int) and all(isinstance(other, int) and other == weight for _, other in parts):
-        different, counts = np.unique(keys, return_counts=True)
-        return different, counts * weight
-    weights = np.concatenate([np.broadcast_to(np.int64(weight), keys.shape) for keys, weight in parts])
+def _grouped(groups: Sequence[_Groups]) -> _Groups:
+    """Several groups as one."""
+    if len(groups) == 1:
+        return groups[0]
+    keys = np.concatenate([keys for keys, _ in groups])
     order = np.argsort(keys)
-    keys, weights = keys[order], weights[order]
+    keys, weights = keys[order], np.concatenate([weights for _, weights in groups])[order]
     first = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
     return keys[first], np.add.reduceat(weights, first)
