@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).parent
-
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ["PYTHONPATH"] = str(ROOT / "src")  # processes that a test starts run this checkout, wherever they run
+os.environ["PYTHONPATH"] = str(
+    Path(__file__).parent / "src"
+)  # processes that a test starts run this checkout, wherever they run
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -22,8 +22,10 @@ settings.register_profile(
 )
 settings.load_profile("ligate")
 
+TESTS = Path(__file__).parent / "tests"
+
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Doctests are looked for in every module; what only supports a test, or runs in another Python, has none."""
-    supports = collection_path.suffix == ".py" and collection_path.is_relative_to(ROOT / "tests")
+    supports = collection_path.suffix == ".py" and collection_path.is_relative_to(TESTS)
     return True if supports and not collection_path.name.startswith("test_") else None

@@ -25,7 +25,7 @@ merge:
 output:
   shard_size: 3MB
 """
-DARE = TIES.replace("method: ties", "method: dare").replace("density: 0.4, ", "") + "seed: 11\n"
+DARE = TIES.replace("method: ties", "method: dare_linear").replace("shard", "dtype: float32\n  shard") + "seed: 11\n"
 
 
 def make_checkpoints(folder: Path, *, layers: int = 4, width: int = 256) -> None:
