@@ -20,7 +20,7 @@ from .views import View
 
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _NOT_TRAINED = ".base_layer.weight"  # PEFT stores the weight of a changed embedding beside its change
-_CACHE = 64 << 20  # bytes of factors in float64
+_CACHE = 32 << 20  # bytes of factors in float64
 
 
 def lay_adapter(base: Source, folder: Path, scale: float = 1.0) -> Source:
