@@ -35,6 +35,11 @@ def vocabulary_difference(wanted: Path, folder: Path) -> str | None:
     return _difference(read(wanted), read(folder)) if read else f"the files `{name}` differ"
 
 
+def has_vocabulary(folder: Path) -> bool:
+    """Whether the folder holds tokenizer files that can be compared."""
+    return bool(_kinds(folder))
+
+
 def _kinds(folder: Path) -> list[str]:
     return [name for name in _READERS if (folder / name).is_file()]
 

@@ -16,8 +16,7 @@ from ligate.core.tensors import Source
 from ligate.core.version import __version__
 from ligate.engine import record as records
 from ligate.engine.record import Record, StepRecord
-from ligate.io.sidecars import copy_sidecars
-from ligate.recipe.resolve import donor
+from ligate.io.sidecars import place_sidecars
 from ligate.recipe.schema import AdapterSpec, Recipe, SourceSpec
 
 from .beside import file_digests, write_file
@@ -25,6 +24,7 @@ from .canonical import Lookup, adapter_label, canonical
 from .model_card import NAME as CARD
 from .model_card import Parent, model_card, parent
 from .sources import absolute, is_local
+from .tokenizers import result_sidecars
 from .workplace import log_of
 
 
@@ -47,10 +47,7 @@ def parents(recipe: Recipe, sources: Mapping[str, Source]) -> tuple[Parent, ...]
 
 def write_sidecars(recipe: Recipe, sources: Mapping[str, Source], edits: Mapping[str, Any], folder: Path) -> None:
     """Configuration, tokenizer and code of the donor, with what the merge changed in them."""
-    giver = sources[donor(recipe, recipe.steps[-1])]
-    if giver.folder is not None:
-        tokenizer = sources[recipe.output.tokenizer].folder if recipe.output.tokenizer else None
-        copy_sidecars(giver.folder, folder, tokenizer=tokenizer, config_edits=edits)
+    place_sidecars(result_sidecars(recipe, sources, edits), folder)
 
 
 def write_record(draft: Record, family: Sequence[Parent], folder: Path) -> Record:
