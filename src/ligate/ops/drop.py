@@ -20,12 +20,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def kept_rows(
-    params: Mapping[str, Any], base: Tensor, tuned: Tensor, *, site: Site | None, apart: bool = False
-) -> Iterator[Tensor]:
+def kept_rows(params: Mapping[str, Any], base: Tensor, tuned: Tensor, *, site: Site | None) -> Iterator[Tensor]:
     """Task vectors with the dropped entries set to zero, not yet scaled up; the same entries in every pass."""
     keep = per_model(params["density"], len(tuned), name="density")
-    for k, row in enumerate(deltas(base, tuned, apart=apart)):
+    for k, row in enumerate(deltas(base, tuned)):
         yield row if keep[k] >= 1 else torch.mul(row, _survivors(site, k, keep[k]), out=own(row))
 
 

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ligate.core import kernels
 from ligate.core.method import Again, Scope, Site, Stat
 
 from .pile import Pile
 from .rows import per_model
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import Tensor
 
 SAMPLE = 1 << 16  # elements of a tensor in the first look
@@ -32,7 +32,7 @@ _CLUSTER = 8  # neighbours resemble each other: so many count as one independent
 _FEWEST = 8  # pieces of a tensor from which the error of a sample can be told
 
 Rows = Callable[..., Iterable["Tensor"]]
-"""(base, tuned, site=, **earlier) -> one row per model, whose memory the statistic may overwrite."""
+"""(base, tuned, site=, **earlier) -> one flat row per model; they may share their memory."""
 
 
 class Kth(NamedTuple):
@@ -77,10 +77,6 @@ def report(found: Sequence[Kth]) -> Mapping[str, Any]:
     }
 
 
-def _magnitudes(row: Tensor) -> NDArray[Any]:
-    return row.abs_().cpu().numpy().reshape(-1)
-
-
 @dataclass
 class _Glance:
     """First look. `piles` is None until something was seen: a fresh state is shared and must not be written to."""
@@ -94,7 +90,7 @@ class _Glance:
         numel = math.prod(site.shape)
         weight = _UNIT if numel <= SAMPLE else numel * _UNIT // SAMPLE
         for pile, row in zip(state.piles or (), rows, strict=True):
-            pile.add(_magnitudes(row).copy(), weight)
+            pile.add(row.detach().abs().numpy(), weight)
         state.whole = state.whole and numel <= SAMPLE
         return state
 
@@ -205,17 +201,14 @@ class _Tally:
     beyond_low: int = 0
     to_low: int = 0
 
-    def count(self, x: NDArray[Any]) -> None:
-        bottom, top = x.dtype.type(self.low), x.dtype.type(self.high)
-        at_top, past_bottom = x >= top, x > bottom
-        to_high, beyond_low = _ones(at_top), _ones(past_bottom)
-        self.seen += x.size
-        self.above += _ones(x > top)
-        self.to_high += to_high
-        self.beyond_low += beyond_low
-        self.to_low += _ones(x >= bottom)
-        if beyond_low > to_high:
-            self.inside.add(x[np.greater(past_bottom, at_top, out=past_bottom)], 1)
+    def count(self, row: Tensor) -> None:
+        found = kernels.census(row, self.low, self.high)
+        self.seen += row.numel()
+        self.above += found.above
+        self.to_high += found.to_high
+        self.beyond_low += found.beyond_low
+        self.to_low += found.to_low
+        self.inside.add(found.inside, 1)
 
     def add(self, other: _Tally) -> None:
         self.seen += other.seen
@@ -224,10 +217,6 @@ class _Tally:
         self.beyond_low += other.beyond_low
         self.to_low += other.to_low
         self.inside.absorb(other.inside)
-
-
-def _ones(mask: NDArray[np.bool_]) -> int:
-    return int(np.count_nonzero(mask))
 
 
 @dataclass
@@ -241,7 +230,7 @@ class _Count:
         state = self if self.tallies is not None else _Count(self.hunts, [hunt.tally() for hunt in self.hunts])
         for hunt, tally, row in zip(self.hunts, state.tallies or (), rows, strict=True):
             if hunt.found is None:
-                tally.count(_magnitudes(row))
+                tally.count(row)
         return state
 
     def merged(self, other: _Count) -> _Count:

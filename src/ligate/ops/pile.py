@@ -51,6 +51,8 @@ class Pile:
 
     def add(self, numbers: NDArray[Any], weight: int) -> None:
         """Take an array of numbers, each of this weight. The array is kept, so it must not change any more."""
+        if not len(numbers):
+            return
         self._dtype = numbers.dtype
         self._take(numbers.view(_INTEGER[numbers.dtype]), weight)
         self.total += weight * len(numbers)

@@ -49,14 +49,11 @@ def own(row: Tensor) -> Tensor | None:
     return None if wants_gradient(row) else row
 
 
-def deltas(base: Tensor, tuned: Tensor, *, apart: bool = False) -> Iterator[Tensor]:
-    """The task vectors, one after the other, in one memory or each in its own; the caller may overwrite them."""
-    if wants_gradient(base, tuned):
-        yield from (model - base for model in tuned)
-        return
-    memory = torch.empty_like(tuned if apart else base)
-    for k, model in enumerate(tuned):
-        yield torch.sub(model, base, out=memory[k] if apart else memory)
+def deltas(base: Tensor, tuned: Tensor) -> Iterator[Tensor]:
+    """The task vectors, one after the other in the same memory; the caller may overwrite them."""
+    memory = None if wants_gradient(base, tuned) else torch.empty_like(base)
+    for model in tuned:
+        yield torch.sub(model, base, out=memory)
 
 
 def same_shape(base: Tensor, tuned: Tensor, *, where: str) -> None:

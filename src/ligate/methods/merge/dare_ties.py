@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import torch
+
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import PerModel, Range
 from ligate.ops.drop import drop_stats, gains_after, kept_rows
-from ligate.ops.elect import disjoint, elected, majority_sign
+from ligate.ops.elect import disjoint_merge, majority_sign
 from ligate.ops.notebook import complete
 from ligate.ops.order import Kth, kth_largest
-from ligate.ops.rows import per_model, same_shape, weighted_sum
+from ligate.ops.rows import per_model, same_shape
 from ligate.ops.trim import trimmed, trims
 
 if TYPE_CHECKING:
@@ -100,7 +102,15 @@ def dare_ties(
     given = {"gain": gain, "threshold": threshold, "majority": majority}
     known = complete(_stats(params), base, tuned, site, given)
     weights = per_model(weight, len(tuned), name="weight")
-    gains = gains_after(params, weights, known.get("gain"))
-    rows = list(trimmed(kept_rows(params, base, tuned, site=site, apart=True), known["threshold"]))
-    signs = elected(weighted_sum(rows, gains), tie, known["majority"])
-    return base + disjoint(rows, gains, weights, signs, normalize=normalize) * scale
+    return disjoint_merge(
+        base,
+        torch.stack([row.clone() for row in kept_rows(params, base, tuned, site=site)]),
+        thresholds=known["threshold"],
+        gains=gains_after(params, weights, known["gain"]),
+        weights=weights,
+        tie=tie,
+        majority=known["majority"],
+        normalize=normalize,
+        scale=scale,
+        models=False,
+    )

@@ -41,4 +41,5 @@ def linear(
     tensor([2.5000, 2.0000])
     """
     weights = per_model(weight, len(tuned), name="weight")
-    return kernels.weighted_sum(tuned, shares(weights) if normalize else weights)
+    merged = kernels.weighted_sum(tuned.reshape(len(tuned), -1), shares(weights) if normalize else weights)
+    return merged.view(tuned.shape[1:])

@@ -48,5 +48,6 @@ def task_arithmetic(
     """
     same_shape(base, tuned, where="merge/task_arithmetic")
     weights = per_model(weight, len(tuned), name="weight")
-    step = kernels.weighted_deltas(base, tuned, shares(weights) if normalize else weights)
-    return base + step * scale
+    factors = [weight * scale for weight in (shares(weights) if normalize else weights)]
+    step = kernels.weighted_deltas(base.reshape(-1), tuned.reshape(len(tuned), -1), factors)
+    return base + step.view(base.shape)

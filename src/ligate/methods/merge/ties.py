@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import PerModel, Range
-from ligate.ops.elect import disjoint, elected, majority_sign
+from ligate.ops.elect import disjoint_merge, majority_sign
 from ligate.ops.norms import l1_gain
 from ligate.ops.notebook import complete
 from ligate.ops.order import Kth, kth_largest
-from ligate.ops.rows import deltas, per_model, same_shape, weighted_sum
+from ligate.ops.rows import deltas, per_model, same_shape
 from ligate.ops.trim import trimmed, trims
 
 if TYPE_CHECKING:
@@ -109,7 +109,14 @@ def ties(
     given = {"threshold": threshold, "gain": gain, "majority": majority}
     known = complete(_stats(params), base, tuned, site, given)
     weights = per_model(weight, len(tuned), name="weight")
-    gains = _gains(weights, known["gain"])
-    rows = list(trimmed(deltas(base, tuned, apart=True), known["threshold"]))
-    signs = elected(weighted_sum(rows, gains), tie, known["majority"])
-    return base + disjoint(rows, gains, weights, signs, normalize=normalize) * scale
+    return disjoint_merge(
+        base,
+        tuned,
+        thresholds=known["threshold"],
+        gains=_gains(weights, known["gain"]),
+        weights=weights,
+        tie=tie,
+        majority=known["majority"],
+        normalize=normalize,
+        scale=scale,
+    )
