@@ -1,10 +1,10 @@
 """Ligate: many trained models in, one model out.
 
->>> import ligate
->>> report = ligate.merge("recipe.yaml", "out")  # doctest: +SKIP
->>> ligate.verify("out")  # doctest: +SKIP
+Each name is loaded when it is first used: `import ligate` costs nothing and loads no torch.
 
-Each name below is loaded when it is first used, so that `import ligate` costs nothing and loads no torch.
+>>> import ligate
+>>> ligate.card("ties").title
+'TIES'
 """
 
 from __future__ import annotations
@@ -15,26 +15,88 @@ from typing import TYPE_CHECKING, Any
 from ligate.core.version import __version__
 
 if TYPE_CHECKING:
-    from ligate.core.errors import LigateError
+    from ligate import methods
+    from ligate.core.errors import (
+        InputError,
+        LigateError,
+        NonFiniteError,
+        Problems,
+        RecipeError,
+        StorageError,
+        VerifyError,
+    )
+    from ligate.core.method import method
+    from ligate.verbs.check import check
     from ligate.verbs.diff import diff
+    from ligate.verbs.explain import explain
+    from ligate.verbs.init import init
     from ligate.verbs.inspect import inspect
+    from ligate.verbs.load import load
+    from ligate.verbs.merge import merge, resume
     from ligate.verbs.methods import card, cards
+    from ligate.verbs.replay import replay
+    from ligate.verbs.state_dicts import merge_modules, merge_state_dicts
+    from ligate.verbs.verify import verify
 
-_HOME = {
-    "LigateError": "ligate.core.errors",
-    "card": "ligate.verbs.methods",
-    "cards": "ligate.verbs.methods",
-    "diff": "ligate.verbs.diff",
-    "inspect": "ligate.verbs.inspect",
+_HOMES = {
+    "core.errors": (
+        "InputError",
+        "LigateError",
+        "NonFiniteError",
+        "Problems",
+        "RecipeError",
+        "StorageError",
+        "VerifyError",
+    ),
+    "core.method": ("method",),
+    "verbs.check": ("check",),
+    "verbs.diff": ("diff",),
+    "verbs.explain": ("explain",),
+    "verbs.init": ("init",),
+    "verbs.inspect": ("inspect",),
+    "verbs.load": ("load",),
+    "verbs.merge": ("merge", "resume"),
+    "verbs.methods": ("card", "cards"),
+    "verbs.replay": ("replay",),
+    "verbs.state_dicts": ("merge_modules", "merge_state_dicts"),
+    "verbs.verify": ("verify",),
 }
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["LigateError", "__version__", "card", "cards", "diff", "inspect"]
+__all__ = [
+    "InputError",
+    "LigateError",
+    "NonFiniteError",
+    "Problems",
+    "RecipeError",
+    "StorageError",
+    "VerifyError",
+    "__version__",
+    "card",
+    "cards",
+    "check",
+    "diff",
+    "explain",
+    "init",
+    "inspect",
+    "load",
+    "merge",
+    "merge_modules",
+    "merge_state_dicts",
+    "method",
+    "methods",
+    "replay",
+    "resume",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "methods":  # the room of the rules themselves: `ligate.methods.merge.ties`
+        return importlib.import_module("ligate.methods")
     if name not in _HOME:
         raise AttributeError(f"module 'ligate' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
+    value = getattr(importlib.import_module(f"ligate.{_HOME[name]}"), name)
     globals()[name] = value
     return value
 

@@ -1,4 +1,4 @@
-"""All verbs under one name."""
+"""All verbs under one name. A verb's own modules are imported when it runs: `--help` needs none of them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ import typer
 
 from ligate.core.version import __version__
 
+from .check import check
 from .diff import diff
+from .explain import explain
+from .init import init
 from .inspect import inspect
+from .merge import merge
 from .methods import methods
+from .replay import replay
+from .resume import resume
 from .show import say
+from .verify import verify
 
 app = typer.Typer(
     name="ligate",
@@ -42,5 +49,5 @@ def about(
     """
 
 
-for verb in (methods, inspect, diff):
+for verb in (merge, check, explain, methods, init, inspect, diff, resume, verify, replay):
     app.command()(verb)

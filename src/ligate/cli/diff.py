@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ligate.verbs import diff as verb
-from ligate.verbs.plot import write_plot
-
 from .show import note, plain, say, say_json, shape, table
+
+if TYPE_CHECKING:
+    from ligate.verbs.diff import Difference, Distance
 
 _SHOWN = 40
 
@@ -23,8 +23,12 @@ def diff(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure how far two checkpoints are apart, tensor by tensor."""
-    found = verb.diff(a, b)
+    from ligate.verbs.diff import diff as verb
+
+    found = verb(a, b)
     if plot is not None:
+        from ligate.verbs.plot import write_plot
+
         write_plot(found, plot)
         note(f"plot: {plot}")
     if json:
@@ -33,7 +37,7 @@ def diff(
         say(_report(found, len(found.tensors) if all_tensors else _SHOWN))
 
 
-def _report(found: verb.Difference, shown: int) -> str:
+def _report(found: Difference, shown: int) -> str:
     rows = [_row(distance) for distance in found.tensors[:shown]]
     hidden = len(found.tensors) - len(rows)
     lines = [
@@ -50,7 +54,7 @@ def _report(found: verb.Difference, shown: int) -> str:
     return "\n".join(lines)
 
 
-def _row(d: verb.Distance) -> tuple[str, ...]:
+def _row(d: Distance) -> tuple[str, ...]:
     relative = "from zero" if d.relative is None else f"{d.relative:.4g}"
     cosine = "-" if d.cosine is None else f"{d.cosine:.6f}"
     return (d.name, shape(d.shape), relative, f"{d.largest:.4g}", cosine, f"{d.equal:.2%}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ligate.verbs import inspect as verb
-
 from .show import count, plain, say, say_json, shape, size, table
+
+if TYPE_CHECKING:
+    from ligate.verbs.inspect import Inspection, Numbers
 
 
 def inspect(
@@ -18,7 +19,9 @@ def inspect(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what a checkpoint holds: names, shapes, dtypes, sizes, metadata."""
-    found = verb.inspect(model, only=only, stats=stats)
+    from ligate.verbs.inspect import inspect as verb
+
+    found = verb(model, only=only, stats=stats)
     if json:
         say_json(_as_data(found))
         return
@@ -27,12 +30,12 @@ def inspect(
     say(_summary(found))
 
 
-def _as_data(found: verb.Inspection) -> dict[str, Any]:
+def _as_data(found: Inspection) -> dict[str, Any]:
     totals = {"parameters": found.parameters, "nbytes": found.nbytes, "files": found.files, "dtypes": found.dtypes}
     return {**plain(found), **totals}
 
 
-def _tensors(found: verb.Inspection) -> str:
+def _tensors(found: Inspection) -> str:
     headings, right = ["tensor", "dtype", "shape", "size"], "   r"
     rows: list[list[object]] = [[t.name, t.dtype, shape(t.shape), size(t.nbytes)] for t in found.tensors]
     if any(tensor.numbers for tensor in found.tensors):
@@ -42,14 +45,14 @@ def _tensors(found: verb.Inspection) -> str:
     return table(headings, rows, right)
 
 
-def _numbers(n: verb.Numbers | None) -> list[object]:
+def _numbers(n: Numbers | None) -> list[object]:
     if n is None:
         return [""] * 7
     moments = ["" if value is None else f"{value:.4g}" for value in (n.mean, n.std, n.low, n.high)]
     return [*moments, f"{n.norm:.4g}", f"{n.zeros:.1%}", n.nonfinite or ""]
 
 
-def _summary(found: verb.Inspection) -> str:
+def _summary(found: Inspection) -> str:
     dtypes = ", ".join(f"{dtype} {tensors} ({size(nbytes)})" for dtype, (tensors, nbytes) in found.dtypes.items())
     lines = [
         f"{found.label}: {len(found.tensors)} tensors, {count(found.parameters)} parameters, {size(found.nbytes)}",

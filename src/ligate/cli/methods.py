@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ligate.verbs import methods as verb
-
-from .show import say, say_json, table
+from .show import say, say_json, spoken, table
 
 if TYPE_CHECKING:
     from ligate.core.method import Card
@@ -25,6 +23,8 @@ def methods(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the merge methods, or show one: equation, source, parameters and their limits."""
+    from ligate.verbs import methods as verb
+
     cards = verb.cards(plugin or ())
     if method is not None:
         card = verb.card(method, plugin or ())
@@ -38,9 +38,10 @@ def methods(
 
 
 def _full(card: Card) -> str:
+    from ligate.verbs.methods import kind, limits
+
     rows = [
-        (p.name, verb.kind(p), _default(p), verb.limits(p), "one per model" if p.per_model else "")
-        for p in card.params.values()
+        (p.name, kind(p), _default(p), limits(p), "one per model" if p.per_model else "") for p in card.params.values()
     ]
     parameters = table(("parameter", "type", "default", "limits", ""), rows) if rows else "no parameters"
     facts = f"{_needs(card)}; {'the order of the models is irrelevant' if card.symmetric else 'order matters'}"
@@ -58,4 +59,4 @@ def _needs(card: Card) -> str:
 
 
 def _default(param: Param) -> str:
-    return "(must be given)" if param.required else str(param.default).lower()
+    return "(must be given)" if param.required else spoken(param.default)

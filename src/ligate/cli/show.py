@@ -28,11 +28,11 @@ def say_json(value: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, named tuples and mappings as JSON knows them; what is not finite as a word, since JSON has no NaN."""
+    """Dataclasses, named tuples and mappings as JSON knows them; NaN and infinity, which it lacks, as words."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if hasattr(value, "_asdict"):
-        return plain(value._asdict())
+    if isinstance(value, tuple) and (names := getattr(value, "_fields", None)):
+        return plain(dict(zip(names, value, strict=True)))
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -43,7 +43,7 @@ def plain(value: Any) -> Any:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]], right: str = "") -> str:
-    """Aligned columns, two blanks apart. `right` has an `r` at the place of each column that is aligned to the right."""
+    """Aligned columns, two blanks apart. `right` has an `r` at the place of each column of numbers."""
     cells = [list(headings), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(headings))]
     sides = right.ljust(len(headings))
@@ -76,6 +76,13 @@ def count(number: int) -> str:
 
 def shape(dims: Sequence[int]) -> str:
     return " x ".join(map(str, dims)) if dims else "scalar"
+
+
+def spoken(value: object) -> str:
+    """A parameter's value as a recipe writes it."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(spoken, value))}]"
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 
 def duration(seconds: float) -> str:

@@ -6,10 +6,9 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from ligate.core import kernels
 from ligate.core.draw import uniform
@@ -21,6 +20,9 @@ from . import digest
 from .blocks import Span
 from .job import Job
 from .workspace import Block, Workspace
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _AHEAD = 1 << 22  # elements announced to the operating system while reading turns out to be slow
 _SLOW = 1.5e9  # bytes per second; below this the data did not come from memory
@@ -89,8 +91,8 @@ def copy_segment(job: Job, segment: int, space: Workspace, terms: Terms) -> None
 def _sound(job: Job, numbers: Any, block: Block) -> Tensor:
     """What a rule returned, if it is what a rule has to return (a user's own may err)."""
     rows = block.rows[0]
-    if not isinstance(numbers, Tensor) or numbers.shape != rows.shape or numbers.dtype != rows.dtype:
-        found = f"{numbers.dtype} {tuple(numbers.shape)}" if isinstance(numbers, Tensor) else type(numbers).__name__
+    if not isinstance(numbers, torch.Tensor) or numbers.shape != rows.shape or numbers.dtype != rows.dtype:
+        found = f"{numbers.dtype} {tuple(numbers.shape)}" if isinstance(numbers, torch.Tensor) else type(numbers).__name__
         raise RecipeError(
             f"the rule returned {found} where {rows.dtype} {tuple(rows.shape)} is due",
             where=f"{job.out.method}, tensor {job.out.name}",

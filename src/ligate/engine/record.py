@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ligate.core.errors import InputError
+from ligate.core.method import Card
 from ligate.core.tensors import Header
 
 from . import digest
@@ -20,8 +21,6 @@ from .plan import Out, Plan
 
 if TYPE_CHECKING:
     from .run import TensorResult
-
-Reach = Literal["block", "row", "tensor"]
 
 NAME = "ligate.json"
 FORMAT = 1
@@ -101,15 +100,19 @@ class Mismatch(NamedTuple):
 
 
 def step_record(
-    plan: Plan, name: str | None, results: Mapping[str, TensorResult], reach: Mapping[str, Reach]
+    plan: Plan,
+    name: str | None,
+    results: Mapping[str, TensorResult],
+    lookup: Callable[[str], Card],
 ) -> StepRecord:
-    """A finished step: its plan and the engine's results. `reach` tells of each method what one call sees at once."""
+    """A finished step: its plan and the engine's results."""
+    cards = {method: lookup(method) for method in {out.method for out in plan.outs} if method}
 
     def entry(out: Out) -> Entry:
         result = results[out.name]
         read = [Input(plan.sources[o.source], o.name, result.operands[o]) for o in out.operands]
         base = read.pop(0) if out.base else None
-        segment = cut(out.shape, reach[out.method] if out.method and 0 not in out.shape else "block").segment
+        segment = cut(out.shape, cards[out.method].reach if out.method and 0 not in out.shape else "block").segment
         return Entry(out.header, result.digest, segment, out.method, base, tuple(read), out.params, result.stats)
 
     dropped = tuple((plan.sources[operand.source], operand.name) for operand in plan.dropped)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
 
 from ligate.core.tensors import itemsize, torch_dtype
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Block(NamedTuple):

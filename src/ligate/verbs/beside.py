@@ -14,7 +14,7 @@ _PIECE = 1 << 20
 
 
 def file_digests(folder: Path) -> dict[str, str]:
-    """Digest of every file that is no weights and not the record, by its path below the folder. Hidden ones are not ours."""
+    """Digest of every file but weights, record and hidden ones, by its path below the folder."""
     return {path.relative_to(folder).as_posix(): file_digest(path) for path in _files(folder) if _counts(path, folder)}
 
 

@@ -6,7 +6,7 @@ Paths are left to the caller: a record names sources by label, an interrupted me
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -51,8 +51,9 @@ class _Dumper(yaml.SafeDumper):
     """Block style, except for lists and mappings of plain values that are short."""
 
     def represent_sequence(
-        self, tag: str, sequence: Sequence[Any], flow_style: bool | None = None
+        self, tag: str, sequence: Iterable[Any], flow_style: bool | None = None
     ) -> yaml.SequenceNode:
+        sequence = list(sequence)
         plain = all(isinstance(item, (str, int, float)) for item in sequence)
         return super().represent_sequence(tag, sequence, flow_style=plain)
 
@@ -90,7 +91,8 @@ def _step(step: Step, lookup: Lookup) -> dict[str, Any]:
     data["models"] = list(step.models)
     if step.dtype:
         data["dtype"] = step.dtype
-    parameters = _parameters(step.settings, card.params)
+    shared = not any(one.method for one in step.slices)  # else a default could reach a slice of another method
+    parameters = _parameters(step.settings, card.params if shared else {})
     if parameters:
         data["parameters"] = parameters
     if step.slices:
@@ -140,7 +142,8 @@ def _values(settings: Sequence[Setting]) -> Any:
 
 def _pattern(setting: Setting) -> dict[str, Any]:
     value = _value(setting)
-    return {"match": _glob(setting), "value": value if setting.model is None else {setting.model: value}}
+    key = "match_source" if setting.in_source and setting.match is not None else "match"
+    return {key: _glob(setting), "value": value if setting.model is None else {setting.model: value}}
 
 
 def _can_end(setting: Setting) -> bool:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ligate.core.errors import StorageError
 from ligate.core.tensors import Source
@@ -24,40 +23,13 @@ from ligate.recipe.resolve import donor
 from ligate.recipe.schema import Recipe
 
 from .beside import sync_tree, write_file
-from .canonical import Lookup
 from .model_card import licence_note
 from .outcome import draft_record, log_text, parents, read_record, write_record, write_sidecars
 from .preflight import Stage
 from .sources import Sources, labels_of_step, open_spec
+from .undertaking import Undertaking
 from .watch import Watch
 from .workplace import Workplace, log_of, write_text
-
-
-@dataclass(frozen=True)
-class How:
-    """What changes how a merge runs, never what comes out."""
-
-    threads: int | None = None
-    memory: int | None = None
-    hashing: bool = True
-    fsync: bool = True
-    overwrite: bool = False
-    allow_nonfinite: bool = False
-    plugins: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Undertaking:
-    """A planned merge with its open sources."""
-
-    recipe: Recipe
-    out: Path
-    sources: Sources
-    stages: tuple[Stage, ...]
-    config_edits: Mapping[str, Any]
-    notes: tuple[str, ...]
-    lookup: Lookup
-    how: How
 
 
 @dataclass(frozen=True)
@@ -110,7 +82,7 @@ def settle(place: Workplace) -> None:
 
 
 @contextmanager
-def _kept_or_removed(place: Workplace) -> Iterator[None]:
+def _kept_or_removed(place: Workplace) -> Generator[None]:
     """After an interruption or trouble with the disk the workplace stays, and the error says how to go on."""
     try:
         yield
@@ -192,9 +164,8 @@ def _run_stage(
     finally:
         sink.close()
         journal.close()
-    reach = {method: job.lookup(method).reach for method in {out.method for out in plan.outs} if method}
     name = stage.step.name if stage is not job.stages[-1] else None
-    return records.step_record(plan, name, results, reach)
+    return records.step_record(plan, name, results, job.lookup)
 
 
 def _stems(job: Undertaking, stage: Stage) -> Mapping[str, str]:

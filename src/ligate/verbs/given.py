@@ -56,7 +56,7 @@ def given_bytes(size: Size) -> int:
 def lookup_with(plugins: Sequence[str | PathLike[str]]) -> Lookup:
     """The catalogue's lookup, after the methods of these files have joined it."""
     for path in plugins:
-        _catalogue.load_plugin(path)
+        _catalogue.load_plugin(str(path))
     return _catalogue.load
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from os import PathLike
 from pathlib import Path
@@ -12,15 +11,14 @@ from typing import Any
 
 from ligate.core.errors import InputError, LigateError, raise_all
 from ligate.recipe.parse import parse_text
-from ligate.recipe.review import review
-from ligate.recipe.schema import AdapterSpec, Recipe, SourceSpec
+from ligate.recipe.schema import AdapterSpec, SourceSpec
 
-from .canonical import Lookup, canonical
-from .execute import How, Merged, Undertaking, execute, settle
+from .canonical import canonical
+from .execute import Merged, execute, settle
 from .given import GivenRecipe, Overrides, Size, given_bytes, given_recipe, lookup_with
 from .outcome import read_record
-from .preflight import Planned, bytes_needed, guard_output, plan_all
-from .sources import Sources, absolute, flat, open_sources, stamps
+from .sources import absolute, stamps
+from .undertaking import How, Undertaking, undertaking
 from .watch import Nobody, Watch
 from .workplace import Workplace, begun, reopened
 
@@ -86,42 +84,6 @@ def resume(
         _refuse_changed(start["inputs"])
         with undertaking(recipe, place.out, how, lookup) as job:
             return execute(job, place, watch)
-
-
-@contextmanager
-def undertaking(recipe: Recipe, out: Path, how: How, lookup: Lookup) -> Iterator[Undertaking]:
-    """Everything checked and opened, nothing written; all problems are told at once."""
-    found: list[LigateError] = [*review(recipe, lookup)]
-    sources = open_sources(recipe, found)
-    try:
-        planned = _planned(recipe, sources, lookup, how, found)
-        try:
-            guard_output(out, sources, bytes_needed(planned.stages) if planned else 0, overwrite=how.overwrite)
-        except LigateError as error:
-            found += flat(error)
-        raise_all(list({str(error): error for error in found}.values()))
-        if planned is None:
-            raise InputError("the recipe could not be planned", where=str(out))
-        notes = (*recipe.notes, *planned.notes)
-        yield Undertaking(recipe, out, sources, planned.stages, planned.config_edits, notes, lookup, how)
-    finally:
-        sources.close()
-
-
-def _planned(recipe: Recipe, sources: Sources, lookup: Lookup, how: How, found: list[LigateError]) -> Planned | None:
-    """The plans of all steps; None, and reasons in `found`, where there can be none."""
-    if len(sources) < len(_to_open(recipe)):
-        return None
-    try:
-        return plan_all(recipe, sources, lookup, threads=how.threads, memory=how.memory)
-    except LigateError as error:
-        found += flat(error)
-        return None
-
-
-def _to_open(recipe: Recipe) -> list[str]:
-    steps = {step.name for step in recipe.steps}
-    return [label for label, spec in recipe.sources.items() if spec.path not in steps]
 
 
 def _start(job: Undertaking) -> dict[str, Any]:

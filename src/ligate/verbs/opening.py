@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import PurePath
@@ -21,20 +21,20 @@ Model: TypeAlias = "str | PathLike[str] | Mapping[str, Any] | nn.Module"
 
 
 @contextmanager
-def opened(model: Model, *, unnamed: str = "model") -> Iterator[Source]:
+def opened(model: Model, *, unnamed: str = "model") -> Generator[Source]:
     """The model as a source, closed at the end. One that has no path is called `unnamed`."""
-    source = open_model(model, unnamed=unnamed)
+    source = open_model(model, label=label_of(str(model)) if isinstance(model, (str, PathLike)) else unnamed)
     try:
         yield source
     finally:
         source.close()
 
 
-def open_model(model: Model, *, unnamed: str = "model") -> Source:
+def open_model(model: Model, *, label: str) -> Source:
     """A source over whatever was handed in; nothing is copied or changed."""
     if isinstance(model, (str, PathLike)):
-        return open_source(str(model), label=label_of(str(model)))
-    return MemorySource(unnamed, state_of(model))
+        return open_source(str(model), label=label)
+    return MemorySource(label, state_of(model))
 
 
 def state_of(model: Mapping[str, Any] | nn.Module) -> Mapping[str, Any]:
@@ -47,7 +47,7 @@ def state_of(model: Mapping[str, Any] | nn.Module) -> Mapping[str, Any]:
 
 
 def label_of(path: str) -> str:
-    """How messages and records call a model: the last part of its path, without what YAML or a table would trip over."""
+    """How messages and records call a model: the last part of its path, of plain characters only."""
     parts = [part for part in PurePath(path.partition("@")[0].rstrip("/")).parts if part not in ("/", ".", "..")]
     name = PurePath(parts[-1]).stem if parts and parts[-1].endswith((".safetensors", ".bin", ".pt", ".pth")) else ""
     return re.sub(r"[^\w.-]+", "-", name or (parts[-1] if parts else "model")).strip("-.") or "model"

@@ -1,15 +1,15 @@
-"""Distance by layer as one self-contained picture: an SVG, or an HTML page around it. No plotting library, no script."""
+"""Distance by layer as one self-contained picture: an SVG, or an HTML page around it."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
 from ligate.core.errors import RecipeError
+from ligate.recipe.architecture import Layer, layers
 
 from .diff import Difference
 
@@ -28,7 +28,6 @@ _COLOURS = (
     "#bcbd22",
 )
 _LEGEND = 22  # lines that fit beside the picture
-_LAYER = re.compile(r"(?:^|\.)(\d+)(?=\.)")
 
 
 class Point(NamedTuple):
@@ -53,15 +52,16 @@ def write_plot(difference: Difference, path: Path) -> None:
 
 def points(difference: Difference) -> list[Point]:
     """The tensors whose distance is defined, layer by layer."""
-    found = [_point(d.name, d.relative) for d in difference.tensors if d.relative is not None]
+    values = {d.name: d.relative for d in difference.tensors if d.relative is not None}
+    known = layers(values)
+    found = [_point(name, known.get(name), value) for name, value in values.items()]
     return sorted(found, key=lambda p: (p.role, -1 if p.layer is None else p.layer, p.name))
 
 
-def _point(name: str, value: float) -> Point:
-    match = _LAYER.search(name)
-    if match is None:
+def _point(name: str, layer: Layer | None, value: float) -> Point:
+    if layer is None:
         return Point(None, name, name, value)
-    return Point(int(match[1]), f"{name[: match.start(1)]}*{name[match.end(1) :]}", name, value)
+    return Point(layer.number, f"{layer.stack}.*.{layer.rest}", name, value)
 
 
 def svg(found: Sequence[Point], title: str) -> str:
@@ -70,7 +70,8 @@ def svg(found: Sequence[Point], title: str) -> str:
     last = max((p.layer for p in found if p.layer is not None), default=0)
     top = max((p.value for p in found), default=0.0) or 1.0
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+        'font-family="sans-serif" font-size="12">',
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
         f'<text x="{_LEFT}" y="22" font-size="15">{escape(title)}</text>',
         *_axes(last, top),
@@ -121,7 +122,8 @@ def _line(members: Sequence[Point], last: int, top: float, colour: str, *, dashe
     dash = ' stroke-dasharray="5 3"' if dashed else ""
     line = [f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"{dash}/>'] * (len(places) > 1)
     dots = [
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"><title>{escape(p.name)}: {p.value:.4g}</title></circle>'
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}">'
+        f"<title>{escape(p.name)}: {p.value:.4g}</title></circle>"
         for p, (x, y) in zip(members, places, strict=True)
     ]
     return line + dots

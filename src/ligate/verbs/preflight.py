@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ligate.core.errors import LigateError, StorageError, raise_all
+from ligate.core.errors import LigateError, StorageError
 from ligate.core.method import Card
 from ligate.core.tensors import Source
 from ligate.engine.forecast import Forecast, forecast
@@ -18,7 +18,7 @@ from ligate.recipe.configuration import config_edits
 from ligate.recipe.resolve import donor, resolve, step_order
 from ligate.recipe.schema import Recipe, Step
 
-from .sources import Expected, flat, labels_of_step, refuse_output_inside_sources
+from .sources import Expected, labels_of_step
 
 Lookup = Callable[[str], Card]
 SIDECARS = 64_000_000  # room for config, tokenizer, record and card
@@ -42,14 +42,6 @@ class Planned:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Room:
-    """Disk space where the output goes."""
-
-    needed: int
-    free: int
-
-
 def plan_all(
     recipe: Recipe, sources: Mapping[str, Source], lookup: Lookup, *, threads: int | None, memory: int | None
 ) -> Planned:
@@ -70,22 +62,14 @@ def plan_all(
     return Planned(tuple(found), edits.values, edits.notes)
 
 
-def guard_output(out: Path, sources: Mapping[str, Source], needed: int, *, overwrite: bool) -> Room:
-    """Refuse an output that is in use, cannot be written, or does not fit, all at once; nothing is created."""
-    found: list[LigateError] = []
-    for complaint in (_used(out, overwrite), _unwritable(out)):
-        if complaint:
-            found.append(complaint)
-    try:
-        refuse_output_inside_sources(out, sources)
-    except LigateError as error:
-        found += flat(error)
-    room = Room(needed, free_bytes(out))
-    if room.needed > room.free:
-        text = f"{room.needed / 1e9:.2f} GB are needed, {room.free / 1e9:.2f} GB are free"
+def guard_output(out: Path, sources: Mapping[str, Source], needed: int, *, overwrite: bool) -> list[LigateError]:
+    """What speaks against this output: it is in use, cannot be written, is an input, does not fit. Creates nothing."""
+    found = [_used(out, overwrite), _unwritable(out), _is_source(out, sources)]
+    free = free_bytes(out)
+    if needed > free:
+        text = f"{needed / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free"
         found.append(StorageError(text, where=str(out), hint="make room, or write to another disk."))
-    raise_all(found)
-    return room
+    return [error for error in found if error]
 
 
 def bytes_needed(planned: tuple[Stage, ...]) -> int:
@@ -112,6 +96,16 @@ def _unwritable(out: Path) -> LigateError | None:
         return StorageError("is no folder", where=str(parent), hint="choose another output.")
     if not os.access(parent, os.W_OK | os.X_OK):
         return StorageError("cannot be written to", where=str(parent), hint="choose another output.")
+    return None
+
+
+def _is_source(out: Path, sources: Mapping[str, Source]) -> LigateError | None:
+    """Replacing a folder that is being read would destroy an input."""
+    place = out.resolve()
+    for source in sources.values():
+        if any(place in (path.resolve(), *path.resolve().parents) for path in source.files()):
+            hint = "choose another folder for the output."
+            return StorageError(f"is also the input {source.label}", where=str(out), hint=hint)
     return None
 
 

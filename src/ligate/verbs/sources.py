@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ligate.core.errors import InputError, LigateError, Problems, StorageError
+from ligate.core.errors import InputError, LigateError, Problems
 from ligate.core.tensors import Header, Source
 from ligate.engine.plan import Plan
 from ligate.io import open_source
@@ -102,13 +102,3 @@ def stamps(sources: Mapping[str, Source]) -> list[list[Any]]:
     files = dict.fromkeys(path for source in sources.values() for path in source.files())
     found = ((path, os.stat(path)) for path in files)
     return [[os.path.abspath(path), status.st_size, status.st_mtime_ns] for path, status in found]
-
-
-def refuse_output_inside_sources(out: Path, sources: Mapping[str, Source]) -> None:
-    """Replacing a folder that is being read would destroy an input."""
-    place = out.resolve()
-    for source in sources.values():
-        for path in source.files():
-            if place == path.resolve() or place in path.resolve().parents:
-                hint = "choose another folder for the output."
-                raise StorageError(f"is also the input {source.label}", where=str(out), hint=hint)

@@ -21,7 +21,7 @@ def stored_blocks(source: Source, name: str, block: int = BLOCK) -> Iterator[Ten
     buffer = torch.empty(min(block, max(header.numel, 1)) * itemsize(header.dtype), dtype=torch.uint8)
     for start in range(0, header.numel, block):
         raw = buffer[: min(block, header.numel - start) * itemsize(header.dtype)]
-        source.read_into(name, start, memoryview(raw.numpy()))
+        source.read_into(name, start, raw.numpy().data)
         yield raw.view(torch_dtype(header.dtype))
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def log_of(out: Path) -> Path:
 
 
 @contextmanager
-def begun(out: Path, start: Mapping[str, Any], *, overwrite: bool) -> Iterator[Workplace]:
+def begun(out: Path, start: Mapping[str, Any], *, overwrite: bool) -> Generator[Workplace]:
     """A new workplace, locked. What an interrupted merge left is only thrown away with `overwrite`."""
     place = Workplace(out)
     if place.exists():
@@ -85,7 +85,7 @@ def begun(out: Path, start: Mapping[str, Any], *, overwrite: bool) -> Iterator[W
 
 
 @contextmanager
-def reopened(out: Path) -> Iterator[Workplace]:
+def reopened(out: Path) -> Generator[Workplace]:
     """The workplace that an interrupted merge left, locked."""
     place = Workplace(out)
     if not place.exists():
@@ -120,7 +120,7 @@ def _clear(place: Workplace, overwrite: bool) -> None:
 
 
 @contextmanager
-def _locked(place: Workplace) -> Iterator[None]:
+def _locked(place: Workplace) -> Generator[None]:
     """Hold the lock; the system lets go of it when the process ends, however it ends."""
     try:
         fd = os.open(place.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

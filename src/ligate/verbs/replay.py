@@ -1,0 +1,139 @@
+"""Make a result again from its record, and compare every digest: proof that the record tells the whole story."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from ligate.core.errors import InputError, RecipeError, VerifyError
+from ligate.core.suggest import nearest
+from ligate.engine.record import NAME, Record
+from ligate.recipe.parse import parse_text
+from ligate.recipe.schema import Recipe, SourceSpec
+
+from .canonical import adapter_label
+from .given import Size
+from .merge import merge
+from .outcome import read_log, read_record, versions
+from .watch import Nobody, Watch
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """The same bytes again."""
+
+    out: str
+    new: str
+    digest: str | None
+    tensors: int
+
+
+def replay(
+    out: str | PathLike[str],
+    new: str | PathLike[str],
+    *,
+    sources: Mapping[str, str] | None = None,
+    memory: Size | None = None,
+    threads: int | None = None,
+    overwrite: bool = False,
+    plugins: Sequence[str | PathLike[str]] = (),
+    watch: Watch | None = None,
+) -> Replayed:
+    """Merge again into `new` what the record in `out` says, then compare the two records.
+
+    The sources are looked for where the log beside `out` says they lay; `sources` (label -> path) says otherwise.
+
+    Raises:
+        VerifyError: an input or a result has another digest. `new` stays, for `diff`.
+        InputError: a source is not known, or `out` was merged without hashing.
+    """
+    watch = watch or Nobody()
+    record = read_record(out)
+    if not record.hashed:
+        raise InputError("was merged without hashing: there is nothing to compare with", where=str(out))
+    log = read_log(Path(out))
+    for name, version in versions().items():
+        if record.versions.get(name) != version:
+            watch.note(f"made with {name} {record.versions.get(name)}, this is {version}: the bytes may differ.")
+    recipe = _with_places(_recipe(record, str(out)), _places(log, sources or {}))
+    known = log.get("settings", {}).get("plugins", ())
+    kept = log.get("settings", {}).get("allow_nonfinite", False)
+    merged = merge(
+        recipe,
+        new,
+        memory=memory,
+        threads=threads,
+        overwrite=overwrite,
+        allow_nonfinite=kept,
+        plugins=(*known, *plugins),
+        watch=watch,
+    )
+    found = _differences(record, read_record(new))
+    if found:
+        hint = f"{new} is kept: see `ligate diff {out} {new}`."
+        raise VerifyError("\n".join((f"{len(found)} differences from {out}", *found)), where=str(new), hint=hint)
+    return Replayed(str(out), str(new), merged.digest, merged.tensors)
+
+
+def _recipe(record: Record, where: str) -> Recipe:
+    return parse_text(json.dumps(record.recipe, ensure_ascii=False), f"{where}/{NAME}")
+
+
+def _places(log: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:
+    """Path of each source and adapter (`a+1`) by label."""
+    places: dict[str, str] = {}
+    for label, place in log.get("sources", {}).items():
+        places[label] = place["path"]
+        places |= {adapter_label(label, number): path for number, path in enumerate(place["adapters"], 1)}
+    return {**places, **given}
+
+
+def _with_places(recipe: Recipe, places: Mapping[str, str]) -> Recipe:
+    """The recipe with paths for its labels; results of earlier steps need none."""
+    steps = {step.name for step in recipe.steps}
+    specs = {label: spec for label, spec in recipe.sources.items() if spec.path not in steps}
+    wanted = [label for spec in specs.values() for label in (spec.label, *_adapter_labels(spec))]
+    for label in places:
+        if label not in wanted and label not in recipe.sources:
+            raise RecipeError(f"there is no source `{label}`", where="--source", hint=nearest(label, wanted))
+    lacking = [label for label in wanted if label not in places]
+    if lacking:
+        hint = " ".join(f"--source {label}=PATH" for label in lacking)
+        raise InputError(f"nobody knows where {', '.join(lacking)} lie", where="replay", hint=f"give {hint}")
+    return replace(
+        recipe, sources={**recipe.sources, **{label: _placed(spec, places) for label, spec in specs.items()}}
+    )
+
+
+def _adapter_labels(spec: SourceSpec) -> list[str]:
+    return [adapter_label(spec.label, number) for number in range(1, len(spec.adapters) + 1)]
+
+
+def _placed(spec: SourceSpec, places: Mapping[str, str]) -> SourceSpec:
+    adapters = tuple(
+        replace(adapter, path=places[label])
+        for adapter, label in zip(spec.adapters, _adapter_labels(spec), strict=True)
+    )
+    return replace(spec, path=places[spec.label], adapters=adapters)
+
+
+def _differences(old: Record, new: Record) -> list[str]:
+    """Inputs first: when one of them differs, the results have to."""
+    found: list[str] = []
+    for label in old.sources:
+        before, after = old.input_digests(label), new.input_digests(label)
+        found += [
+            f"  source {label}, tensor {name} was another one" for name in before if before[name] != after.get(name)
+        ]
+    for name, entry in old.tensors.items():
+        again = new.tensors.get(name)
+        if again is None or again.digest != entry.digest:
+            found.append(f"  tensor {name} differs")
+    found += [f"  tensor {name} is new" for name in new.tensors if name not in old.tensors]
+    names = [*old.files, *(name for name in new.files if name not in old.files)]
+    found += [f"  file {name} differs" for name in names if old.files.get(name) != new.files.get(name)]
+    return found

@@ -1,0 +1,76 @@
+"""A merge before it runs: checked, planned, its sources open, nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ligate.core.errors import LigateError, raise_all
+from ligate.recipe.review import review
+from ligate.recipe.schema import Recipe
+
+from .canonical import Lookup
+from .preflight import Planned, Stage, bytes_needed, guard_output, plan_all
+from .sources import Sources, flat, open_sources
+from .tokenizers import tokenizer_complaints
+
+
+@dataclass(frozen=True)
+class How:
+    """What changes how a merge runs, never what comes out."""
+
+    threads: int | None = None
+    memory: int | None = None
+    hashing: bool = True
+    fsync: bool = True
+    overwrite: bool = False
+    allow_nonfinite: bool = False
+    plugins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Undertaking:
+    """A planned merge with its open sources."""
+
+    recipe: Recipe
+    out: Path
+    sources: Sources
+    stages: tuple[Stage, ...]
+    config_edits: Mapping[str, Any]
+    notes: tuple[str, ...]
+    lookup: Lookup
+    how: How
+
+
+@contextmanager
+def undertaking(recipe: Recipe, out: Path | None, how: How, lookup: Lookup) -> Generator[Undertaking]:
+    """Everything checked and opened; all problems are told at once. Without `out` only its place is not looked at."""
+    found: list[LigateError] = [*review(recipe, lookup)]
+    sources = open_sources(recipe, found)
+    try:
+        planned = _planned(recipe, sources, lookup, how, found)
+        if out is not None:
+            needed = bytes_needed(planned.stages) if planned else 0
+            found += guard_output(out, sources, needed, overwrite=how.overwrite)
+        raise_all(list({str(error): error for error in found}.values()))
+        if planned is not None:  # otherwise something was found
+            notes = (*recipe.notes, *planned.notes)
+            yield Undertaking(recipe, out or Path(), sources, planned.stages, planned.config_edits, notes, lookup, how)
+    finally:
+        sources.close()
+
+
+def _planned(recipe: Recipe, sources: Sources, lookup: Lookup, how: How, found: list[LigateError]) -> Planned | None:
+    """The plans of all steps; None, and reasons in `found`, where there can be none."""
+    steps = {step.name for step in recipe.steps}
+    if any(label not in sources and spec.path not in steps for label, spec in recipe.sources.items()):
+        return None
+    found += tokenizer_complaints(recipe, sources)
+    try:
+        return plan_all(recipe, sources, lookup, threads=how.threads, memory=how.memory)
+    except LigateError as error:
+        found += flat(error)
+        return None
