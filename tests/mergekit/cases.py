@@ -417,3 +417,10 @@ SLICES = (
 )
 
 CASES = (*LINEAR, *SLERP, *TASK_ARITHMETIC, *TIES, *DARE, *PASSTHROUGH, *SLICES)
+
+DENSITY = 0.6
+DROPPED = tuple(
+    Case(f"{method}, dropped", THREE + f"merge_method: {method}\nparameters: {{density: {DENSITY}}}", lambda models: {})
+    for method in ("dare_linear", "dare_ties")
+)
+"""Random numbers decide here: nothing is expected of single ones."""

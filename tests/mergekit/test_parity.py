@@ -13,38 +13,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import CASES, THREE, Case, Models
-from tiny_llama import Tensors, random_tensors, read_model, write_model
+from cases import CASES, DENSITY, DROPPED, Case, Models
+from tiny_llama import Tensors, read_model
 
 from ligate.verbs.merge import merge
 
 MERGEKIT = os.environ.get("LIGATE_MERGEKIT_PYTHON")
-LABELS = ("base", "a", "b", "c")
 HALF_ULP = {"rtol": 1.2e-7, "atol": 1e-12}  # one rounding to float32 at the end
 SINGLE = {"rtol": 2e-5, "atol": 5e-6}  # float32 all the way, numbers of size 1
 needs_mergekit = pytest.mark.skipif(not MERGEKIT, reason="LIGATE_MERGEKIT_PYTHON is not set")
 
 
-@pytest.fixture(scope="module")
-def room(tmp_path_factory) -> Path:
-    """A folder with models/base, models/a, models/b, models/c."""
-    room = tmp_path_factory.mktemp("parity")
-    base = random_tensors(1)
-    write_model(room / "models" / "base", base)
-    for seed, label in enumerate(LABELS[1:], 2):
-        changes = random_tensors(seed)
-        write_model(room / "models" / label, {name: base[name] + 0.3 * changes[name] for name in base})
-    return room
+@pytest.fixture
+def room(family_room) -> Path:
+    return family_room
 
 
-@pytest.fixture(scope="module")
-def models(room) -> Models:
-    return {label: read_model(room / "models" / label) for label in LABELS}
+@pytest.fixture(scope="session")
+def models(family_room) -> Models:
+    return {folder.name: read_model(folder) for folder in (family_room / "models").iterdir()}
 
 
-@pytest.fixture(scope="module")
-def mergekits(room) -> dict[str, Path]:
+@pytest.fixture(scope="session")
+def mergekits(family_room) -> dict[str, Path]:
     """mergekit's result of every case, from one process."""
+    room = family_room
     outs = {case.name: room / "mergekit" / str(number) for number, case in enumerate((*CASES, *DROPPED))}
     jobs = [{"config": case.config, "out": str(outs[case.name])} for case in (*CASES, *DROPPED)]
     (room / "jobs.json").write_text(json.dumps(jobs))
@@ -92,11 +85,6 @@ def layers(folder: Path) -> int:
     return json.loads((folder / "config.json").read_text())["num_hidden_layers"]
 
 
-DENSITY = 0.6
-DROPPED = tuple(
-    Case(f"{method}, dropped", THREE + f"merge_method: {method}\nparameters: {{density: {DENSITY}}}", lambda models: {})
-    for method in ("dare_linear", "dare_ties")
-)
 ONE = f"""\
 merge_method: dare_linear
 base_model: models/base
