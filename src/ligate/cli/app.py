@@ -9,6 +9,7 @@ import typer
 from ligate.core.version import __version__
 
 from .check import check
+from .demo import demo
 from .diff import diff
 from .explain import explain
 from .init import init
@@ -49,5 +50,5 @@ def about(
     """
 
 
-for verb in (merge, check, explain, methods, init, inspect, diff, resume, verify, replay):
+for verb in (merge, check, explain, methods, init, inspect, diff, resume, verify, replay, demo):
     app.command()(verb)
