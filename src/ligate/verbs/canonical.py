@@ -168,6 +168,8 @@ def _output(output: Output) -> dict[str, Any]:
         data["donor"] = output.donor
     if output.tokenizer:
         data["tokenizer"] = output.tokenizer
+    if output.chat_template:
+        data["chat_template"] = output.chat_template
     if output.drop:
         data["drop"] = list(output.drop)
     return data
