@@ -324,6 +324,19 @@ def test_every_problem_of_a_config_is_told_at_once():
     assert all(any(f"merge.yml:{line}" in one and word in one for one in text.splitlines()) for line, word in lines)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "hint"),
+    [
+        ("density: 0.6", "density: [{pattern: mlp, value: 0.1}, {value: 0.6}]", "under the name `filter:`"),
+        ("- model: org/code", "- model: org/code\n    lora: org/lora", "`model: path+lora`"),
+        ("parameters: {weight: 0.3", "out_path: x\nparameters: {weight: 0.3", "on the command line"),
+    ],
+)
+def test_what_older_configs_and_relatives_say_gets_its_own_hint(old, new, hint):
+    """mergekit reads past them: a `pattern` would speak of every tensor."""
+    assert hint in told(dedent(TIES).replace(old, new))
+
+
 def test_settings_say_where_they_stand():
     assert [str(one.place) for one in parsed(TIES).steps[0].settings[:3]] == [
         "merge.yml:7",

@@ -33,7 +33,10 @@ _HOMES = {
     **dict.fromkeys(("layer_range", "sources"), "in `slices:`, whose `sources:` name models with a `layer_range:`"),
     "model": "in `models:`, or in the `sources:` of a slice",
     "parameters": "beside `model:`, in a slice, or at the top of the config",
+    "lora": "to its model: `model: path+lora`",
+    "out_path": "on the command line: `ligate merge CONFIG OUT`; for a later merge of the same file give it a `name:`",
 }
+_OLD = {"pattern": "under the name `filter:`, as mergekit calls it by now"}
 
 
 class Reference(NamedTuple):
@@ -278,7 +281,7 @@ def _given(reading: Reading, name: str, item: Item) -> list[Given]:
 
 
 def _filtered(reading: Reading, name: str, item: Item) -> list[Given]:
-    fields = reading.fields(item, f"an entry of `{name}`", FILTER)
+    fields = reading.fields(item, f"an entry of `{name}`", FILTER, _OLD)
     if not isinstance(item.value, Mapping):
         return []
     if "value" not in fields:
