@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import dedent
 
 import reference
-from tiny_llama import LAYERS, Tensors
+from tiny_llama import LAYERS, Tensors, adapted
 
 Models = Mapping[str, Tensors]
 Rule = Callable[[str, float], object]
@@ -416,7 +417,48 @@ SLICES = (
     ),
 )
 
-CASES = (*LINEAR, *SLERP, *TASK_ARITHMETIC, *TIES, *DARE, *PASSTHROUGH, *SLICES)
+SEVERAL = (
+    Case(
+        "two merges in one file",
+        dedent("""
+        merge_method: slerp
+        base_model: half
+        models: [{model: models/c}]
+        parameters: {t: 0.25}
+        ---
+        name: half
+        merge_method: linear
+        models: [{model: models/a}, {model: models/b}]
+        parameters: {weight: 1}
+        """),
+        everywhere(lambda m, n: reference.slerp(reference.linear(of(m, n, "a", "b"), (1, 1)), m["c"][n], 0.25)),
+    ),
+)
+
+
+def _with_adapter(models: Models) -> Tensors:
+    full = adapted(models["a"], Path("adapter"))
+    return {
+        name: reference.weighted_sum(*reference.deltas(base, [full[name], models["a"][name]]), (0.5, 0.5))
+        for name, base in models["base"].items()
+    }
+
+
+ADAPTER = (
+    Case(
+        "an adapter over a model",
+        dedent("""
+        merge_method: task_arithmetic
+        base_model: models/base
+        models: [{model: models/a+adapter}, {model: models/a}]
+        parameters: {weight: 0.5}
+        """),
+        _with_adapter,
+    ),
+)
+
+
+CASES = (*LINEAR, *SLERP, *TASK_ARITHMETIC, *TIES, *DARE, *PASSTHROUGH, *SLICES, *SEVERAL, *ADAPTER)
 
 DENSITY = 0.6
 DROPPED = tuple(

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import CASES, DENSITY, DROPPED, Case, Models
+from cases import ADAPTER, CASES, DENSITY, DROPPED, SEVERAL, Case, Models
 from tiny_llama import Tensors, read_model
 
 from ligate.verbs.merge import merge
 
 MERGEKIT = os.environ.get("LIGATE_MERGEKIT_PYTHON")
-HALF_ULP = {"rtol": 1.2e-7, "atol": 1e-12}  # one rounding to float32 at the end
+ONCE = {"rtol": 1.2e-7, "atol": 1e-12}  # one rounding to float32 at the end
+TWICE = {"rtol": 1.2e-7, "atol": 5e-7}  # and one in between, of numbers of size 4 at most
 SINGLE = {"rtol": 2e-5, "atol": 5e-6}  # float32 all the way, numbers of size 1
 needs_mergekit = pytest.mark.skipif(not MERGEKIT, reason="LIGATE_MERGEKIT_PYTHON is not set")
 
@@ -70,7 +71,8 @@ def by_name(case: Case) -> str:
 
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_numbers_are_those_of_float64_arithmetic(case, room, models, tmp_path, monkeypatch):
-    same(read_model(ligates(case, room, tmp_path, monkeypatch)), case.expect(models), **HALF_ULP)
+    tolerance = TWICE if case in (*SEVERAL, *ADAPTER) else ONCE
+    same(read_model(ligates(case, room, tmp_path, monkeypatch)), case.expect(models), **tolerance)
 
 
 @needs_mergekit

@@ -62,6 +62,46 @@ def write_model(
     return folder
 
 
+def write_adapter(folder: Path, seed: int, *, rank: int = 2, alpha: float = 3.0) -> Path:
+    """A LoRA adapter in PEFT's layout over the query and down projections of every layer."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    tensors: Tensors = {}
+    for name, shape in shapes().items():
+        if "q_proj" in name or "down_proj" in name:
+            place = "base_model.model." + name.removesuffix(".weight")
+            tensors[f"{place}.lora_A.weight"] = rng.standard_normal((rank, shape[1])).astype(np.float32)
+            tensors[f"{place}.lora_B.weight"] = rng.standard_normal((shape[0], rank)).astype(np.float32)
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    _write_json(
+        folder / "adapter_config.json",
+        {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "r": rank,
+            "lora_alpha": alpha,
+            "lora_dropout": 0.0,
+            "target_modules": ["q_proj", "down_proj"],
+            "bias": "none",
+            "base_model_name_or_path": None,
+        },
+    )
+    return folder
+
+
+def adapted(tensors: Mapping[str, np.ndarray], adapter: Path) -> Tensors:
+    """The model with the adapter in it, in float64."""
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    low = load_file(adapter / "adapter_model.safetensors")
+    found: Tensors = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
+    for name in found:
+        place = "base_model.model." + name.removesuffix(".weight")
+        if f"{place}.lora_A.weight" in low:
+            up, down = (low[f"{place}.lora_{part}.weight"].astype(np.float64) for part in "BA")
+            found[name] += config["lora_alpha"] / config["r"] * up @ down
+    return found
+
+
 def read_model(folder: Path) -> Tensors:
     """All tensors of a folder, whatever the number of shards."""
     found: Tensors = {}
