@@ -21,7 +21,7 @@ def site(name: str, shape: Sequence[int], models: Sequence[str], *, seed: int = 
     numel = math.prod(shape)
 
     def noise(model: int, step: int = 0) -> Tensor:
-        return torch.from_numpy(uniform(seed, name, models[model], step, 0, numel)).view(*shape)
+        return torch.from_numpy(uniform(seed, name, models[model], step, 0, numel)).view(tuple(shape))
 
     return Site(name, tuple(shape), 0, noise)
 

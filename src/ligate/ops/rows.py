@@ -22,22 +22,21 @@ def per_model(value: float | Sequence[float], models: int, *, name: str) -> tupl
     return values
 
 
-def shares(weights: Sequence[float]) -> tuple[float, ...]:
-    """The weights divided by their sum."""
+def total_weight(weights: Sequence[float], *, normalize: bool = True) -> float:
+    """What a weighted sum is divided by: the sum of the weights, or 1 if it is not to be normalised."""
     total = math.fsum(weights)
-    if abs(total) <= 1e-8 * max(map(abs, weights)):
+    if normalize and abs(total) <= 1e-8 * max(map(abs, weights)):
         raise RecipeError(
             f"the weights {', '.join(f'{weight:g}' for weight in weights)} sum to zero, so they cannot be normalised",
             hint="change a weight, or set `normalize: false`.",
         )
-    return tuple(weight / total for weight in weights)
+    return total if normalize else 1.0
 
 
-def check_shares(params: Mapping[str, Any]) -> None:
+def check_weights(params: Mapping[str, Any]) -> None:
     """A card's check: weights that are to be normalised must not sum to zero."""
-    if params["normalize"]:
-        weight = params["weight"]
-        shares(per_model(weight, 1 if isinstance(weight, (int, float)) else len(weight), name="weight"))
+    weight = params["weight"]
+    total_weight((weight,) if isinstance(weight, (int, float)) else weight, normalize=params["normalize"])
 
 
 def wants_gradient(*tensors: Tensor) -> bool:

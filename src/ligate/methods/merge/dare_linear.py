@@ -9,7 +9,7 @@ from ligate.core.method import Site, method
 from ligate.core.params import PerModel, Range
 from ligate.ops.drop import drop_stats, gains_after, kept_rows
 from ligate.ops.notebook import complete
-from ligate.ops.rows import check_shares, per_model, same_shape, shares, weighted_sum
+from ligate.ops.rows import check_weights, per_model, same_shape, total_weight, weighted_sum
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     title="DARE, linear",
     source="arXiv:2311.03099",
     base="required",
+    symmetric=True,
     stats=drop_stats,
     stat_names=("gain",),
-    check=check_shares,
+    check=check_weights,
 )
 def dare_linear(
     base: Tensor,
@@ -41,8 +42,8 @@ def dare_linear(
         \tilde\tau_k = \frac{m_k \odot \tau_k}{d_k}, \quad m_k \sim \mathrm{Bernoulli}(d_k), \quad
         \theta = \theta_0 + \lambda \sum_k w_k \tilde\tau_k
 
-    with :math:`\tau_k = \theta_k - \theta_0` and :math:`\lambda` = ``scale``, so that the expectation is that of task
-    arithmetic. With ``normalize`` the weights are first divided by their sum. The masks depend on the seed, the
+    with :math:`\tau_k = \theta_k - \theta_0`, :math:`w_k` = ``weight``, divided by their sum if ``normalize``, and
+    :math:`\lambda` = ``scale``, so that the expectation is that of task arithmetic. The masks depend on the seed, the
     tensor's name and the model's label alone, never on what else is merged.
 
     Shapes: ``base`` [*S]; ``tuned`` [K, *S] for K models, float; returns [*S]. Dtypes are the engine's.
@@ -65,6 +66,6 @@ def dare_linear(
     params = {"density": density, "rescale": rescale}
     known = complete(drop_stats(params), base, tuned, site, {"gain": gain})
     weights = per_model(weight, len(tuned), name="weight")
-    gains = gains_after(params, shares(weights) if normalize else weights, known["gain"])
+    gains = gains_after(params, weights, known["gain"])
     step = weighted_sum(kept_rows(params, base, tuned, site=site), gains)
-    return base + step * scale
+    return base + step * (scale / total_weight(weights, normalize=normalize))

@@ -50,6 +50,7 @@ def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
     title="DARE, TIES",
     source="arXiv:2311.03099",
     base="required",
+    symmetric=True,
     stats=_stats,
     stat_names=("gain", "threshold", "majority"),
 )
@@ -77,8 +78,8 @@ def dare_ties(
         \theta = \mathrm{TIES}(\theta_0;\, \theta_0 + \tilde\tau_1, \dots, \theta_0 + \tilde\tau_K)
 
     ``density`` is the share that survives the drop, ``trim`` the share of all entries (dropped ones count as zeros)
-    that TIES keeps; ``scale``, ``normalize``, ``scope`` and ``tie`` are those of merge/ties, drop and ``rescale``
-    those of merge/dare_linear.
+    that TIES keeps; ``weight``, ``scale``, ``normalize``, ``scope`` and ``tie`` are those of merge/ties, drop and
+    ``rescale`` those of merge/dare_linear.
 
     Shapes: ``base`` [*S]; ``tuned`` [K, *S] for K models, float; returns [*S]. Dtypes are the engine's.
     Source: arXiv:2311.03099 with arXiv:2306.01708; defaults of the official code (drop 0.1, trim 0.8).
@@ -99,9 +100,10 @@ def dare_ties(
     params = {
         "density": density, "trim": trim, "weight": weight, "scope": scope, "tie": tie, "rescale": rescale
     }  # fmt: skip
+    weights = per_model(weight, len(tuned), name="weight")
+    per_model(trim, len(tuned), name="trim")
     given = {"gain": gain, "threshold": threshold, "majority": majority}
     known = complete(_stats(params), base, tuned, site, given)
-    weights = per_model(weight, len(tuned), name="weight")
     return disjoint_merge(
         base,
         torch.stack([row.clone() for row in kept_rows(params, base, tuned, site=site)]),

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 from ligate.core import kernels
 from ligate.core.method import Site, method
 from ligate.core.params import PerModel, Range
-from ligate.ops.rows import check_shares, per_model, shares
+from ligate.ops.rows import check_weights, per_model, total_weight
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@method(title="Linear", source="arXiv:2203.05482", base="unused", symmetric=True, check=check_shares)
+@method(title="Linear", source="arXiv:2203.05482", base="unused", symmetric=True, check=check_weights)
 def linear(
     base: Tensor | None,
     tuned: Tensor,
@@ -26,7 +26,9 @@ def linear(
     r"""Average the models, each with its weight.
 
     .. math::
-        \theta = \sum_k w_k \theta_k \Big/ \sum_k w_k \quad\text{(without the divisor if not normalised)}
+        \theta = \sum_k w_k \theta_k \Big/ \sum_k w_k
+
+    with :math:`w_k` = ``weight``; without the divisor if ``normalize`` is false.
 
     Shapes: ``base`` is not used; ``tuned`` [K, *S] for K models, float; returns [*S]. Dtypes are the engine's.
     Source: uniform soup, section 2 of arXiv:2203.05482, with weights.
@@ -41,5 +43,6 @@ def linear(
     tensor([2.5000, 2.0000])
     """
     weights = per_model(weight, len(tuned), name="weight")
-    merged = kernels.weighted_sum(tuned.reshape(len(tuned), -1), shares(weights) if normalize else weights)
-    return merged.view(tuned.shape[1:])
+    merged = kernels.weighted_sum(tuned.reshape(len(tuned), -1), weights).view(tuned.shape[1:])
+    total = total_weight(weights, normalize=normalize)
+    return merged if total == 1 else merged / total  # dividing once keeps the mean of equal numbers exact

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _NO_LENGTH = 1e-8
+_NO_ARC = 1e-12  # 1 - |cos| below this: the angle is lost to rounding
 
 
 class Angle(NamedTuple):
@@ -106,7 +107,7 @@ def slerp(
     shape = site.shape if site else tuple(base.shape)
     known: Angle = complete(_stats({}), base, tuned, site, {"angle": angle})["angle"]
     straight = (
-        not abs(known.cosine) <= straight_above  # also where a length overflowed
+        not abs(known.cosine) <= min(straight_above, 1 - _NO_ARC)  # also where a length overflowed: NaN
         or (len(shape) < 2 and vectors == "straight")
         or (not known.exists and no_angle == "straight")
     )

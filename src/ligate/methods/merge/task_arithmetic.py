@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 from ligate.core import kernels
 from ligate.core.method import Site, method
 from ligate.core.params import PerModel, Range
-from ligate.ops.rows import check_shares, per_model, same_shape, shares
+from ligate.ops.rows import check_weights, per_model, same_shape, total_weight
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@method(title="Task arithmetic", source="arXiv:2212.04089", base="required", symmetric=True, check=check_shares)
+@method(title="Task arithmetic", source="arXiv:2212.04089", base="required", symmetric=True, check=check_weights)
 def task_arithmetic(
     base: Tensor,
     tuned: Tensor,
@@ -29,12 +29,12 @@ def task_arithmetic(
     .. math::
         \tau_k = \theta_k - \theta_0, \quad \theta = \theta_0 + \lambda \sum_k w_k \tau_k
 
-    With ``normalize`` the weights are first divided by their sum. A negative weight takes a task away;
-    :math:`\lambda w_k = 1/K` gives the plain average.
+    with :math:`w_k` = ``weight``, divided by their sum if ``normalize``, and :math:`\lambda` = ``scale``. A negative
+    weight takes a task away; :math:`\lambda w_k = 1/K` gives the plain average.
 
     Shapes: ``base`` [*S]; ``tuned`` [K, *S] for K models, float; returns [*S]. Dtypes are the engine's.
     Source: section 2 of arXiv:2212.04089.
-    Differs: the paper chooses :math:`\lambda` (``scale``) on held-out data. The default, 0.3, is what later papers use
+    Differs: the paper chooses :math:`\lambda` on held-out data. The default, 0.3, is what later papers use
         for eight tasks when there are none; for two or three models more is usually better. The paper has no weights
         per model. Weights that sum to zero are an error when they are to be normalised.
 
@@ -48,6 +48,5 @@ def task_arithmetic(
     """
     same_shape(base, tuned, where="merge/task_arithmetic")
     weights = per_model(weight, len(tuned), name="weight")
-    factors = [weight * scale for weight in (shares(weights) if normalize else weights)]
-    step = kernels.weighted_deltas(base.reshape(-1), tuned.reshape(len(tuned), -1), factors)
-    return base + step.view(base.shape)
+    step = kernels.weighted_deltas(base.reshape(-1), tuned.reshape(len(tuned), -1), weights).view(base.shape)
+    return base + step * (scale / total_weight(weights, normalize=normalize))

@@ -83,9 +83,9 @@ def ties(
         \theta = \theta_0 + \lambda\,\frac{\sum_k w_k \hat\tau_k\,[\operatorname{sgn}(w_k \hat\tau_k) = \gamma]}
                                           {\sum_k w_k\,[\operatorname{sgn}(w_k \hat\tau_k) = \gamma]}
 
-    with :math:`\tau_k = \theta_k - \theta_0`, densities :math:`d_k`, weights :math:`w_k`, :math:`\lambda` = ``scale``.
-    N counts the entries of the whole model or of one tensor (``scope``); at least one entry is kept unless the
-    density is 0, and so is every entry as large as the last one kept. Without ``normalize`` there is no divisor.
+    with :math:`\tau_k = \theta_k - \theta_0`, :math:`d_k` = ``density``, :math:`w_k` = ``weight``, :math:`\lambda` =
+    ``scale``. N counts the entries of the whole model or of one tensor (``scope``); at least one entry is kept unless
+    the density is 0, and so is every entry as large as the last one kept. Without ``normalize`` there is no divisor.
 
     Shapes: ``base`` [*S]; ``tuned`` [K, *S] for K models, float; returns [*S]. Dtypes are the engine's.
     Source: arXiv:2306.01708 and its official code; weights per model are an addition.
@@ -106,9 +106,10 @@ def ties(
     """
     same_shape(base, tuned, where="merge/ties")
     params = {"density": density, "weight": weight, "scope": scope, "tie": tie, "rescale": rescale}
+    weights = per_model(weight, len(tuned), name="weight")
+    per_model(density, len(tuned), name="density")
     given = {"threshold": threshold, "gain": gain, "majority": majority}
     known = complete(_stats(params), base, tuned, site, given)
-    weights = per_model(weight, len(tuned), name="weight")
     return disjoint_merge(
         base,
         tuned,
