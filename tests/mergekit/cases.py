@@ -372,6 +372,20 @@ def _taken(models: Models) -> Tensors:
     return found
 
 
+def _two_bases(models: Models) -> Tensors:
+    """Layer 0 and the embedding from a half-way to the base, layer 1 and the head from b on the way from a."""
+    found: Tensors = {}
+    for name in models["base"]:
+        layer = layer_of(name)
+        below = layer == 0 or "embed" in name
+        if layer is None or layer < 2:
+            origin, other, weight = ("base", "a", 0.5) if below else ("a", "b", 0.25)
+            found[name] = reference.weighted_sum(
+                *reference.deltas(models[origin][name], [models[other][name]]), (weight,)
+            )
+    return found
+
+
 SLICES = (
     Case(
         "linear of different layers, source before slice before top",
@@ -400,6 +414,23 @@ SLICES = (
         parameters: {normalize: false}
         """),
         _taken,
+    ),
+    Case(
+        "slices with bases of their own",
+        dedent("""
+        merge_method: task_arithmetic
+        slices:
+          - base_model: models/base
+            sources:
+              - {model: models/base, layer_range: [0, 1]}
+              - {model: models/a, layer_range: [0, 1]}
+          - base_model: models/a
+            sources:
+              - {model: models/b, layer_range: [1, 2], parameters: {weight: 0.25}}
+              - {model: models/a, layer_range: [1, 2]}
+        parameters: {weight: 0.5}
+        """),
+        _two_bases,
     ),
     Case(
         "a module that is the whole model",

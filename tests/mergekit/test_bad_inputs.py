@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from probes import PROBES, STORAGE, Probe
+from probes import LINEAR, PROBES, STORAGE, Probe
 from tiny_llama import random_tensors, write_model
 
 from ligate.cli.main import main
@@ -81,6 +82,14 @@ def test_check_finds_what_headers_can_tell(probe, room, capsys):
     assert code == probe.code, error
     expect_message(probe, error + output, "")
     assert digests(room) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
+def test_a_folder_that_must_not_be_written_is_named(room, capsys):
+    (room / "shut").mkdir(mode=0o555)
+    (room / "probe.yaml").write_text(LINEAR)
+    assert main(["merge", "probe.yaml", "shut/out"]) == STORAGE
+    assert "shut" in capsys.readouterr().err
 
 
 def test_the_good_models_merge(room):

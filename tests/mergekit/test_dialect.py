@@ -274,6 +274,13 @@ def test_config_and_tokenizer_come_down_the_line_of_bases_from_a_model_on_disk()
     assert (output.donor, output.tokenizer) == ("a", "b")
 
 
+def test_what_an_earlier_document_says_of_tokenizer_and_seed_counts_only_for_the_donor():
+    unheard = MULTI.replace("base_model: second", "base_model: d").replace("{model: d}", "{model: second}")
+    notes = parsed(unheard.replace("dtype: bfloat16", "random_seed: 3")).notes
+    assert [note.split("`")[1] for note in notes] == ["random_seed", "tokenizer_source"]
+    assert parsed(MULTI).notes == ()
+
+
 def test_documents_that_go_in_a_circle_or_nowhere_are_told():
     assert "circle" in told("name: x\nmerge_method: passthrough\nmodels: [{model: x}]")
     assert "never used" in told(dedent(MULTI).replace("{model: first}", "{model: e}"))

@@ -107,9 +107,9 @@ def _output(reading: Reading, notes: list[str], ordered: Sequence[Document], nam
     asked = next((merge.tokenizer for merge in line if merge.tokenizer), None)
     tokenizer = _on_disk(asked, names) if isinstance(asked, Reference) else donor if asked else None
     templates = [template(reading, merge.fields.get("chat_template")) for merge in line]
-    for merge in ordered:
-        if merge not in line:
-            _note_unheard(notes, merge)
+    for merge in ordered[:-1]:
+        unheard = ("random_seed",) if merge in line else ("random_seed", "tokenizer_source", "chat_template")
+        _note_unheard(notes, merge, unheard)
     return Output(
         dtype(reading, result),
         donor=labels.get(donor) if donor else None,
@@ -137,8 +137,8 @@ def _on_disk(reference: Reference, names: Names) -> Reference | None:
     return _donor(_donor_line(names[reference.path], names)[-1]) if reference.path in names else reference
 
 
-def _note_unheard(notes: list[str], merge: Document) -> None:
-    unheard = [key for key in ("tokenizer_source", "chat_template") if key in merge.fields]
+def _note_unheard(notes: list[str], merge: Document, keys: Sequence[str]) -> None:
+    unheard = [key for key in keys if key in merge.fields]
     notes += [f"{merge.fields[key].place}: `{key}` of `{merge.name}` has no effect on the result" for key in unheard]
 
 

@@ -207,8 +207,8 @@ def reference(reading: Reading, item: Item | None, notes: list[str]) -> Referenc
         return _parsed(reading, written, item.place) if written else None
     fields = reading.fields(item, "a model", REFERENCE)
     if "override_architecture" in fields:
-        notes.append(f"{fields['override_architecture'].place}: `override_architecture` has no effect: no table of")
-        notes[-1] += " architectures is used, and the result keeps the config of its donor"
+        text = "`override_architecture` has no effect: tensors are merged by their names, whatever the architecture"
+        notes.append(f"{fields['override_architecture'].place}: {text}")
     model = _located(reading, fields.get("model"))
     if model is None:
         reading.problem("`model:` is missing", item.place, "a folder, or org/name on the Hub")
