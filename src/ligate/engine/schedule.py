@@ -60,7 +60,6 @@ class Group:
         if fresh:
             models = len(self.jobs[0].out.tuned)
             self.open = dict.fromkeys(range(len(self.jobs)), stat.init(models))
-        self.seen = {}
         tasks: list[Task] = []
         for position, state in self.open.items():
             job, sample = self.jobs[position], stat.sample(state)
@@ -82,13 +81,16 @@ class Group:
         return tasks
 
     def _close_pass(self, stat: Stat) -> None:
-        """Merge the states in order of tensors and segments, whatever order they came in."""
+        """Merge the states in order of tensors and segments, whatever order they came in, and let go of them."""
+        seen, self.seen = self.seen, {}
         if stat.scope == "model":
-            states = [self.seen[key] for key in sorted(self.seen)]
+            states = [seen[key] for key in sorted(seen)]
             self._settle(stat, list(self.open), stat.finish(functools.reduce(stat.merge, states)))
             return
-        for position in list(self.open):
-            states = [self.seen[key] for key in sorted(self.seen) if key[0] == position]
+        by_job: dict[int, list[Any]] = {position: [] for position in self.open}
+        for position, segment in sorted(seen):
+            by_job[position].append(seen[position, segment])
+        for position, states in by_job.items():
             self._settle(stat, [position], stat.finish(functools.reduce(stat.merge, states)))
 
     def _settle(self, stat: Stat, positions: Sequence[int], outcome: Any) -> None:
