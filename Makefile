@@ -12,7 +12,7 @@ help:
 	@echo "make demo       merge real fine-tuned models, score and explain them (about 4 minutes)"
 	@echo "make test       run the tests"
 	@echo "make check      style, types, doors between rooms, method contract, doctests"
-	@echo "make bench      time Ligate against a plain copy and mergekit (needs about 12 GB of disk)"
+	@echo "make bench      time Ligate against a plain copy and mergekit (26 GB of disk)"
 	@echo "make docs       write docs/methods/ from the method cards"
 	@echo "make clean      remove what these made; make distclean removes .venv too"
 

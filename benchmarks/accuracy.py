@@ -148,7 +148,8 @@ def compare(result: Numbers, reference: Reference, dtype: str, base: Numbers | N
     decided = ~((low != high) | reference.open_vote)
     exact = rounded(reference.value, dtype)
     off = np.where(decided, np.abs(result - exact), 0.0)
-    tally = Tally(result.size, int((~decided).sum()), int((off > 0).sum()), int((off > spacing(exact, dtype)).sum()))
+    step = np.maximum(spacing(exact, dtype), spacing(result, dtype))  # neighbours of a power of two are unequally far
+    tally = Tally(result.size, int((~decided).sum()), int((off > 0).sum()), int((off > step).sum()))
     if base is not None:
         ours, theirs = (np.where(reference.open_vote, 0.0, np.sign(x - base)) for x in (result, exact))
         tally.moved_apart = int(((ours == 0) != (theirs == 0)).sum())

@@ -9,7 +9,8 @@ mergekit), cold (inputs dropped from memory before each run), memory (peak at th
 start (how long a command takes before it works), accuracy (against a float64 reference). Every time is a median of
 alternating runs; a process's is its wall time less that of `python -c 'import torch'` in the same run.
 
-Disk: 5.5 GB for the 0.55 B checkpoints, kept; 20 GB more while `memory` runs, then removed. `make clean` removes all.
+Disk: 5 GB of checkpoints, kept in build/bench for the next run; 20 GB more while `memory` runs. `make clean` removes
+all of it.
 """
 
 from __future__ import annotations
