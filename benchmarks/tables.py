@@ -169,8 +169,9 @@ def _undecided(found: Mapping[str, Any]) -> list[str]:
         f"{rule} {found[rule]['undecided'] / found[rule]['elements']:.2%}" for rule in ("linear", "ties")
     )
     return [
-        "With the weights 0.5, 0.3 and 0.2 some elements lie half-way between two bf16 numbers, or their vote on the sign",
-        f"is tied, but for the error of float64 itself ({shares}). There it is no reference, and they are not compared.",
+        "With the weights 0.5, 0.3 and 0.2 some elements lie half-way between two bf16 numbers, or their vote on the",
+        f"sign is tied, but for the error of float64 itself ({shares}). There it is no reference, and they are",
+        "not compared.",
         "",
     ]
 
