@@ -82,7 +82,7 @@ def spoken(value: object) -> str:
     """A parameter's value as a recipe writes it."""
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(spoken, value))}]"
-    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def duration(seconds: float) -> str:

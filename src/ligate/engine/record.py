@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ligate.core.errors import InputError
+from ligate.core.errors import InputError, VerifyError
 from ligate.core.method import Card
 from ligate.core.tensors import Header
 
@@ -237,6 +237,7 @@ def from_text(text: str, where: str = NAME) -> Record:
 
     Raises:
         InputError: the text is no record, or of a format that this version does not know.
+        VerifyError: it contradicts itself.
     """
     try:
         data = json.loads(text)
@@ -248,15 +249,24 @@ def from_text(text: str, where: str = NAME) -> Record:
         hint = "install the version of Ligate that wrote it, or a newer one."
         raise InputError(f"format {data['format']}, this version knows {FORMAT}", where=where, hint=hint)
     try:
-        steps = tuple(map(_read_step, data["steps"]))
-        sources = {
-            label: {key: value for key, value in facts.items() if key not in ("tensors", "digest")}
-            for label, facts in data["sources"].items()
-        }
-        return Record(data["versions"], data["recipe"], sources, steps, data["metadata"], data["files"])
+        record, told = _read(data), data["digest"]
+        fits = told == record.digest()
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
-        told = f"no complete record ({type(error).__name__}: {error})"
-        raise InputError(told, where=where, hint="the file was changed.") from None
+        problem = f"no complete record ({type(error).__name__}: {error})"
+        raise InputError(problem, where=where, hint="the file was changed.") from None
+    if not fits:
+        hint = "the record itself was changed."
+        raise VerifyError("its digest is not that of the tensors it lists", where=where, hint=hint)
+    return record
+
+
+def _read(data: Mapping[str, Any]) -> Record:
+    sources = {
+        label: {key: value for key, value in facts.items() if key not in ("tensors", "digest")}
+        for label, facts in data["sources"].items()
+    }
+    steps = tuple(map(_read_step, data["steps"]))
+    return Record(data["versions"], data["recipe"], sources, steps, data["metadata"], data["files"])
 
 
 def _read_step(data: Mapping[str, Any]) -> StepRecord:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from ligate.core.errors import VerifyError
+from ligate.core.errors import InputError, VerifyError
 from ligate.core.tensors import Header, Source, itemsize
 from ligate.engine import digest
 from ligate.engine.memory import thread_count
@@ -39,7 +39,7 @@ def verify(out: str | PathLike[str], *, threads: int | None = None, watch: Watch
 
     Raises:
         VerifyError: it differs; the error names every tensor and file that does.
-        InputError: there is no record, or the weights cannot be read at all.
+        InputError: there is no record.
     """
     folder = Path(out)
     record = read_record(folder)
@@ -51,13 +51,21 @@ def verify(out: str | PathLike[str], *, threads: int | None = None, watch: Watch
 
 def mismatches(folder: Path, record: Record, *, threads: int | None, watch: Watch) -> list[Mismatch]:
     """All that is not as recorded."""
-    with closing(open_source(str(folder), label=folder.name)) as source:
+    with closing(_opened(folder)) as source:
         watch.begin("verifying", sum(header.nbytes for header in source.headers().values()))
         try:
             tensors = _tensors(source, record, thread_count(threads), watch)
         finally:
             watch.end()
         return check(record, tensors, source.metadata(), file_digests(folder))
+
+
+def _opened(folder: Path) -> Source:
+    """The weights; whatever keeps them from being read is a difference from the record."""
+    try:
+        return open_source(str(folder), label=folder.name)
+    except InputError as error:
+        raise VerifyError(error.problem, where=error.where, hint=error.hint) from None
 
 
 def _tensors(source: Source, record: Record, threads: int, watch: Watch) -> Mapping[str, tuple[Header, str | None]]:
