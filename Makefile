@@ -28,7 +28,7 @@ check: $(VENV)/.has-test $(VENV)/.has-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/python -m pytest -q tests/test_architecture.py src/ligate/methods
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/contract src/ligate/methods
 
 bench: $(VENV)/.has-test
 	$(BIN)/python benchmarks/run.py $(BENCH)
