@@ -49,8 +49,19 @@ def rank(share: float, numel: int) -> int:
     return max(1, int(share * numel)) if share > 0 else 0
 
 
-def kth_largest(name: str, scope: Scope, share: float | Sequence[float], rows: Rows, *, group: Hashable = ()) -> Stat:
-    """For each row of `rows`, the magnitude that the `share` largest reach; the value is a tuple of `Kth`."""
+def kth_largest(
+    name: str,
+    scope: Scope,
+    share: float | Sequence[float],
+    rows: Rows,
+    *,
+    rank: Callable[[float, int], int] = rank,
+    group: Hashable = (),
+) -> Stat:
+    """For each row of `rows`, the magnitude that the `share` largest reach; the value is a tuple of `Kth`.
+
+    `rank(share, numel)` is k, exactly; `share` must be near k / numel. With rank 0 nothing is kept.
+    """
 
     def observe(state: _Glance | _Count, base: Tensor | None, tuned: Tensor, *, site: Site, **earlier: Any) -> Any:
         return state.observed(rows(base, tuned, site=site, **earlier), site)
@@ -58,7 +69,7 @@ def kth_largest(name: str, scope: Scope, share: float | Sequence[float], rows: R
     return Stat(
         name=name,
         scope=scope,
-        init=lambda models: _Glance(per_model(share, models, name="density")),
+        init=lambda models: _Glance(tuple(_Aim(one, rank) for one in per_model(share, models, name=name))),
         observe=observe,
         merge=lambda a, b: a.merged(b),
         finish=lambda state: state.finished(),
@@ -77,16 +88,26 @@ def report(found: Sequence[Kth]) -> Mapping[str, Any]:
     }
 
 
+class _Aim(NamedTuple):
+    """What is searched for."""
+
+    share: float
+    rank: Callable[[float, int], int]
+
+    def k(self, numel: int) -> int:
+        return self.rank(self.share, numel)
+
+
 @dataclass
 class _Glance:
     """First look. `piles` is None until something was seen: a fresh state is shared and must not be written to."""
 
-    shares: tuple[float, ...]
+    aims: tuple[_Aim, ...]
     piles: list[Pile] | None = None
     whole: bool = True  # nothing was left out so far
 
     def observed(self, rows: Iterable[Tensor], site: Site) -> _Glance:
-        state = self if self.piles is not None else _Glance(self.shares, [Pile() for _ in self.shares])
+        state = self if self.piles is not None else _Glance(self.aims, [Pile() for _ in self.aims])
         numel = math.prod(site.shape)
         weight = _UNIT if numel <= SAMPLE else numel * _UNIT // SAMPLE
         for pile, row in zip(state.piles or (), rows, strict=True):
@@ -105,15 +126,15 @@ class _Glance:
     def finished(self) -> tuple[Kth, ...] | Again:
         piles = self.piles or []
         if self.whole and all(pile.exact for pile in piles):
-            return tuple(_settled(pile, share) for pile, share in zip(piles, self.shares, strict=True))
-        hunts = [_Hunt(share, _Guess(pile, share)) for pile, share in zip(piles, self.shares, strict=True)]
+            return tuple(_settled(pile, aim) for pile, aim in zip(piles, self.aims, strict=True))
+        hunts = [_Hunt(aim, _Guess(pile, aim.share)) for pile, aim in zip(piles, self.aims, strict=True)]
         return Again(_Count(tuple(hunt.aimed() for hunt in hunts)))
 
 
-def _settled(pile: Pile, share: float) -> Kth:
+def _settled(pile: Pile, aim: _Aim) -> Kth:
     """The answer from a pile that holds everything."""
     numel = pile.total // _UNIT
-    k = rank(share, numel)
+    k = aim.k(numel)
     if k == 0:
         return Kth(math.inf, 0, 0, numel)
     step = pile.step(k * _UNIT)
@@ -153,7 +174,7 @@ class _Guess:
 class _Hunt:
     """The search in one model. It ends when `found` is set."""
 
-    share: float
+    aim: _Aim
     guess: _Guess
     low: float = 0.0
     high: float = math.inf
@@ -169,7 +190,7 @@ class _Hunt:
 
     def after(self, tally: _Tally) -> _Hunt:
         """What the counts say: found, or a better bracket."""
-        k = rank(self.share, tally.seen)
+        k = self.aim.k(tally.seen)
         if k == 0:
             return replace(self, found=Kth(math.inf, 0, 0, tally.seen))
         if tally.above < k <= tally.to_high:
