@@ -209,6 +209,16 @@ def test_reading_headers_and_recipes_loads_no_heavy_library():
     assert not told, "\n".join(told) + "\nImport it inside the function that needs it, or under TYPE_CHECKING."
 
 
+def test_the_face_exports_what_it_lists():
+    import ligate
+
+    missing = [name for name in ligate.__all__ if not hasattr(ligate, name)]
+    assert not missing
+    for_types = next(node for node in ast.parse(modules()["ligate"].read_text("utf-8")).body if _is_typing_only(node))
+    told = {alias.asname or alias.name for node in ast.walk(for_types) for alias in getattr(node, "names", ())}
+    assert told | {"__version__"} == set(ligate.__all__), "__all__ and the imports for types differ"
+
+
 @pytest.mark.parametrize("forbidden", ["print", "assert"])
 def test_no_print_and_no_assert(trees: dict[str, ast.Module], forbidden: str):
     told = [
