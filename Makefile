@@ -17,7 +17,7 @@ help:
 	@echo "make clean      remove what these made; make distclean removes .venv too"
 
 demo: $(VENV)/.has-demo $(VENV)/.has-demo-data
-	$(BIN)/ligate demo
+	$(BIN)/ligate demo build/demo
 
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.has-test
