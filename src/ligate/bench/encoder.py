@@ -1,0 +1,99 @@
+"""A sentence encoder: tokens in, unit vectors out. Mean of the last hidden states, as MiniLM was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ligate.core.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+TOKENS = 32  # a text is cut after so many tokens
+_BATCH = 64
+_SHARPNESS = 20.0  # logits = 20 * cosine, fixed for all tasks
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A transformers model and its tokenizer."""
+
+    model: torch.nn.Module
+    tokenizer: Any
+
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        if not texts:
+            return []
+        return self.tokenizer(list(texts), truncation=True, max_length=TOKENS)["input_ids"]
+
+    def vectors(self, batch: Sequence[Sequence[int]]) -> Tensor:
+        """[N, D] unit vectors of N token lists, with gradients if they are on."""
+        import torch
+
+        ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in batch], batch_first=True)
+        mask = torch.nn.utils.rnn.pad_sequence([torch.ones(len(row)) for row in batch], batch_first=True)
+        with fast_arithmetic():
+            hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        mean = (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+        return torch.nn.functional.normalize(mean, dim=1)
+
+
+def load(folder: Path) -> Encoder:
+    """An encoder from a local model folder; nothing is ever fetched."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = transformers.AutoModel.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"transformers cannot load this as a text encoder: {reason}",
+            where=str(folder),
+            hint="give a folder with config.json, model.safetensors and tokenizer.json of an encoder such as MiniLM.",
+        ) from error
+    return Encoder(model.float().eval(), tokenizer)
+
+
+def embed(encoder: Encoder, tokens: Sequence[Sequence[int]], state: Mapping[str, Tensor] | None = None) -> Tensor:
+    """[N, D] unit vectors without gradients; with `state`, those of other weights in the same architecture."""
+    import torch
+
+    if state is not None:
+        encoder.model.load_state_dict(dict(state))
+    order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))  # little padding
+    was_training = encoder.model.training
+    encoder.model.eval()
+    with torch.no_grad():
+        parts = [encoder.vectors([tokens[i] for i in order[k : k + _BATCH]]) for k in range(0, len(order), _BATCH)]
+    encoder.model.train(was_training)
+    vectors = torch.empty_like(torch.cat(parts))
+    vectors[order] = torch.cat(parts)
+    return vectors
+
+
+def logits(vectors: Tensor, head: Tensor) -> Tensor:
+    """[N, C] from unit vectors [N, D] and a head of unit class vectors [C, D]."""
+    return _SHARPNESS * vectors @ head.T
+
+
+def fast_arithmetic() -> AbstractContextManager[Any]:
+    """bfloat16 where the processor multiplies it in hardware; float32 elsewhere."""
+    import torch
+
+    return torch.autocast("cpu", dtype=torch.bfloat16) if has_fast_bfloat16() else nullcontext()
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether matrix products in bfloat16 have their own instructions here (AVX512-BF16 or AMX)."""
+    import torch
+
+    asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # no public question exists yet
+    return bool(asked()) if asked else False

@@ -1,0 +1,78 @@
+"""The demo's results in the terminal: tables by rich."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ligate.bench.proof import Proof, Shown
+from ligate.bench.results import AVERAGE, Results
+from ligate.bench.study import Row
+from ligate.bench.tasks import TASKS
+from ligate.bench.words import megabytes, percent, points, seconds
+
+
+def scores(results: Results) -> Table:
+    """Accuracy of every network per task and on average, with the paired difference to the plain average."""
+    table = Table(box=box.SIMPLE_HEAD, title="Accuracy on the test split, %", title_justify="left")
+    table.add_column("network", no_wrap=True)
+    for heading in (*(task.name for task in TASKS), "mean", "vs average ± SE"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("chosen", "merging", "peak"):
+        table.add_column(heading, justify="left" if heading == "chosen" else "right", no_wrap=True)
+    group = results.rows[0].group
+    for row in results.rows:
+        if row.group != group:
+            table.add_section()
+            group = row.group
+        table.add_row(*_cells(row, results), style="bold" if row is results.best else "")
+    return table
+
+
+def differences(results: Results) -> Table:
+    """Every merge against every other."""
+    titles = [row.title for row in results.merges]
+    table = Table(
+        box=box.SIMPLE_HEAD, title="Row minus column, points of mean accuracy ± paired SE", title_justify="left"
+    )
+    table.add_column("")
+    for title in titles[:-1]:
+        table.add_column(title, justify="right", no_wrap=True)
+    for index, one in enumerate(titles[1:], 1):
+        table.add_row(one, *(_told(results, one, other) for other in titles[:index]))
+    return table
+
+
+def proof(console: Console, shown: Proof) -> None:
+    """The commands and what they answered."""
+    _command(console, shown.verified)
+    _command(console, shown.replayed)
+    console.print(f"  {shown.same_files} of {shown.files} files are the same, byte for byte.\n")
+    console.print("One bit of a copy flipped:")
+    _command(console, shown.damaged)
+    console.print("A recipe with mistakes:")
+    _command(console, shown.refused)
+
+
+def _command(console: Console, shown: Shown) -> None:
+    console.print(f"[bold]$ {escape(shown.command)}[/bold]", soft_wrap=True)
+    for line in shown.output.splitlines():
+        console.print(f"  {escape(line)}", soft_wrap=True, highlight=False)
+    console.print(f"  [dim]exit code {shown.code}[/dim]\n")
+
+
+def _cells(row: Row, results: Results) -> Sequence[str]:
+    title = f"{row.title} ({row.note})" if row.group == "merged" and row.note else row.title
+    values = (*map(percent, row.scores), percent(row.mean))
+    against = "" if row.title == AVERAGE else points(results.difference(row.title, AVERAGE))
+    cost = (seconds(row.merged.seconds), megabytes(row.merged.peak_bytes)) if row.merged else ("", "")
+    return (title, *values, against, row.coefficient, *cost)
+
+
+def _told(results: Results, one: str, other: str) -> str:
+    difference = results.difference(one, other)
+    return points(difference) if difference.resolved else f"[dim]{points(difference)}\nnot resolved[/dim]"

@@ -1,0 +1,32 @@
+"""How the demo says numbers, in the terminal and on the page alike."""
+
+from __future__ import annotations
+
+from ligate.bench.exam import Difference
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def points(difference: Difference) -> str:
+    """`+3.1 ± 0.8`, in points of accuracy with one standard error."""
+    return f"{difference.points:+.1f} ± {difference.error:.1f}"
+
+
+def seconds(value: float) -> str:
+    """`0.42 s`, `12 s`, `3 min 05 s`."""
+    if value < 9.95:
+        return f"{value:.2g} s" if value < 1 else f"{value:.1f} s"
+    if value < 119.5:
+        return f"{value:.0f} s"
+    return f"{round(value) // 60} min {round(value) % 60:02d} s"
+
+
+def megabytes(nbytes: int | None) -> str:
+    return "not told" if nbytes is None else f"{nbytes / 1e6:.0f} MB"
+
+
+def listed(names: list[str]) -> str:
+    """`a, b and c`"""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else "none"
