@@ -51,11 +51,7 @@ def drop_stats(params: Mapping[str, Any]) -> Sequence[Stat]:
 
 def gains_after(params: Mapping[str, Any], weights: Sequence[float], gain: Sequence[float] | None) -> Sequence[float]:
     """What each row of `kept_rows` is multiplied with: its weight times what makes up for the drop."""
-    if params["rescale"] == "none":
-        return weights
     if params["rescale"] == "inverse_prob":
         keep = per_model(params["density"], len(weights), name="density")
         gain = [1 / share if share > 0 else 0.0 for share in keep]
-    if gain is None:
-        raise no_noise()
-    return [weight * factor for weight, factor in zip(weights, gain, strict=True)]
+    return [weight * factor for weight, factor in zip(weights, gain or [1.0] * len(weights), strict=True)]

@@ -31,12 +31,12 @@ def complete(
 ) -> dict[str, Any]:
     """The statistics a rule was given, and those it was not, measured on these tensors; None where none is needed."""
     known = dict(given)
-    missing = [stat for stat in stats if known.get(stat.name) is None]
-    if missing:
-        with torch.no_grad():
-            for stat in missing:
-                earlier = {s.name: known[s.name] for s in stats[: stats.index(stat)]}
+    earlier: dict[str, Any] = {}
+    for stat in stats:
+        if known.get(stat.name) is None:
+            with torch.no_grad():
                 known[stat.name] = _measured(stat, base, tuned, place, earlier)
+        earlier[stat.name] = known[stat.name]
     return known
 
 

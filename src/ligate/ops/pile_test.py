@@ -64,3 +64,14 @@ def test_taking_over_is_adding(lists, weight, in_two):
                 assert step.reached == weight * (everything >= step.low).sum()
     finally:
         pile.CAPACITY, pile.BINS = before
+
+
+def test_memory_is_bounded_whatever_comes(small):
+    whole, rng = Pile(0, 1), np.random.default_rng(0)
+    for _ in range(50):
+        whole.add(rng.random(10, dtype=np.float32), 1)
+        part = Pile(0, 1)
+        part.add(rng.random(30, dtype=np.float32), 1)
+        whole.absorb(part)
+        assert (whole._held <= pile.CAPACITY and whole._groups is None) or len(whole._groups[0]) <= pile.CAPACITY
+    assert whole.step(10**9).reached == whole.total == 2000
