@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 from dataclasses import dataclass
 from typing import Any
 
 from ligate.core.errors import LigateError, Problems
-from ligate.core.suggest import nearest
 
 INTERNAL, USAGE, STORAGE, INTERRUPTED = 1, 2, 5, 130
 
@@ -75,9 +75,9 @@ def _usage(error: Any) -> str:
 
 def _option_hint(option: str, context: Any) -> str:
     known = [name for param in context.command.params for name in param.opts if name.startswith("--")]
-    near = nearest(option, known)
-    if near.startswith("did you mean"):
-        return near
+    close = difflib.get_close_matches(option, known, n=1, cutoff=0.75)
+    if close:
+        return f"did you mean '{close[0]}'?"
     if context.info_name == "merge":
         name = option.lstrip("-").replace("-", "_")
         return f"a method's own parameters are given as `--set {name}=VALUE`; options: `ligate merge --help`."

@@ -9,7 +9,7 @@ from ligate.core.tensors import Header
 from ligate.engine.blocks import SEGMENT
 from ligate.engine.record import Entry, Input, Record, StepRecord, check, from_text, model_digest, to_text
 
-EMPTY = json.dumps({"format": 1, "steps": []} | dict.fromkeys(("versions", "recipe", "sources", "files", "digest"), {}))
+EMPTY = json.dumps({"format": 1, "steps": [], "versions": {}, "recipe": {}, "sources": {}, "files": {}, "digest": None})
 
 
 def entry(digest="d0", *, shape=(2, 3), segment=SEGMENT, stats=None, params=None, method="merge/linear"):

@@ -1,0 +1,191 @@
+"""The verbs that only look: check, explain, inspect, diff, methods, init, help."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from ligate.methods import _catalogue
+
+
+def test_check_forecasts_and_touches_nothing(desk, fine, contents):
+    before = contents(desk)
+    told = fine("check", "recipe.yaml", "out", "--json").json
+    (step,) = told["steps"]
+    written = sum(x.nbytes for x in load_file(desk / "base" / "model.safetensors").values())
+    assert (step["tensors"], step["written"]) == (5, written)
+    assert step["read"] == step["passes"] * 3 * written
+    assert told["room"]["free"] > told["room"]["needed"] > written
+    assert contents(desk) == before
+
+
+def test_check_forecasts_every_step(desk, fine):
+    text = fine("check", "steps.yaml").out
+    assert "mean" in text
+    assert "result" in text
+
+
+def test_check_tells_all_problems_at_once(desk, ligate):
+    tensors = load_file(desk / "b" / "model.safetensors")
+    tensors["norm.weight"] = torch.ones(9)
+    del tensors["layers.1.up.weight"]
+    save_file(tensors, desk / "b" / "model.safetensors")
+    ran = ligate("check", "recipe.yaml")
+    assert ran.code == 3
+    assert all(word in ran.err for word in ("norm.weight", "[9]", "layers.1.up.weight", "2 problems"))
+
+
+def test_check_looks_at_the_place_of_the_output(desk, fine, ligate):
+    fine("merge", "recipe.yaml", "out")
+    assert ligate("check", "recipe.yaml", "out").code == 5
+    fine("check", "recipe.yaml", "out", "--overwrite")
+
+
+def test_too_little_room_is_told_before_anything_is_written(desk, ligate, monkeypatch, contents):
+    from ligate.verbs import preflight
+
+    monkeypatch.setattr(preflight, "free_bytes", lambda out: 1000)
+    before = contents(desk)
+    ran = ligate("merge", "recipe.yaml", "out")
+    assert ran.code == 5
+    assert "are needed" in ran.err
+    assert contents(desk) == before
+
+
+def test_explain_names_the_line_of_every_value(desk, fine):
+    told = fine("explain", "recipe.yaml", "--tensor", "norm.weight", "--json").json[0]
+    found = {(p["name"], p["model"]): (p["value"], p["origin"]) for p in told["parameters"]}
+    assert found["density", "a"] == (0.4, "recipe.yaml:10")
+    assert found["weight", "b"] == (0.4, "recipe.yaml:11")
+    assert found["scale", None] == (1.0, "default")
+    assert [one["label"] for one in told["ingredients"]] == ["base", "a", "b"]
+
+
+def test_explain_follows_gradients_patterns_and_steps(desk, fine):
+    (desk / "recipe.yaml").write_text(
+        "sources: {a: ./a, b: ./b}\n"
+        "merge:\n"
+        "  method: linear\n"
+        "  models: [a, b]\n"
+        "  parameters:\n"
+        "    weight:\n"
+        "      a: [0.0, 1.0]\n"
+        "      b:\n"
+        "        - {match: '*.up.*', value: 3}\n"
+        "        - 2\n"
+    )
+    told = fine("explain", "recipe.yaml", "--tensor", "layers.1.up.weight", "--json").json[0]
+    a, b = (p for p in told["parameters"] if p["name"] == "weight")
+    assert (a["value"], a["origin"]) == (0.5, "recipe.yaml:7, spread over the layers: 0.0, 1.0")
+    assert (b["value"], b["origin"]) == (3.0, "recipe.yaml:9, for tensors like `*.up.*`")
+    steps = fine("explain", "steps.yaml", "--tensor", "norm.weight", "--json").json
+    assert [one["step"] for one in steps] == ["mean", None]
+
+
+def test_explain_reads_a_record(desk, fine):
+    fine("merge", "recipe.yaml", "out")
+    told = fine("explain", "out", "--tensor", "norm.weight", "--json").json
+    record = json.loads((desk / "out" / "ligate.json").read_text())
+    assert told["digest"] == record["steps"][0]["tensors"]["norm.weight"]["digest"]
+    text = fine("explain", "out", "--tensor", "norm.weight").out
+    assert told["digest"] in text
+    assert "density" in text
+
+
+@pytest.mark.parametrize("what", ["recipe.yaml", "out"])
+def test_explain_suggests_a_tensor(desk, fine, ligate, what):
+    fine("merge", "recipe.yaml", "out")
+    ran = ligate("explain", what, "--tensor", "norm.wieght")
+    assert ran.code == 2
+    assert "norm.weight" in ran.err
+
+
+def test_inspect_lists_tensors(desk, fine):
+    text = fine("inspect", "base").out
+    assert "layers.2.up.weight" in text
+    assert "16 x 8" in text
+    told = fine("inspect", "base", "--json", "--stats", "--only", "norm.*").json
+    assert [tensor["name"] for tensor in told["tensors"]] == ["norm.weight"]
+    assert told["tensors"][0]["numbers"]["nonfinite"] == 0
+
+
+def test_diff_measures_and_draws(desk, fine):
+    told = fine("diff", "base", "a", "--json", "--plot", "p.html").json
+    assert (told["same"], len(told["tensors"])) == (False, 5)
+    assert (desk / "p.html").read_text().count("<circle") == 5
+    assert "same numbers" in fine("diff", "a", "a").out
+    short = fine("diff", "base", "a").out
+    assert short.count("layers.") == 3
+
+
+@pytest.mark.parametrize("method", _catalogue.ids())
+def test_every_card_can_be_shown(fine, method):
+    text = fine("methods", method).out
+    assert "source:" in text
+    assert fine("methods", method, "--json").json["id"] == method
+
+
+def test_methods_lists_all(fine):
+    text = fine("methods").out
+    assert all(method in text for method in _catalogue.ids())
+
+
+@pytest.mark.parametrize("method", _catalogue.ids())
+def test_every_method_has_a_recipe_to_start_from_that_runs(desk, fine, method):
+    fine("init", "new.yaml", "--method", method)
+    fine("merge", "new.yaml", "out")
+
+
+def test_init_never_replaces_a_file(desk, ligate, contents):
+    before = contents(desk)
+    assert ligate("init", "recipe.yaml").code == 5
+    assert contents(desk) == before
+
+
+def test_help_names_every_verb(fine):
+    verbs = ["merge", "check", "explain", "methods", "init", "inspect", "diff", "resume", "verify", "replay", "demo"]
+    text = fine("--help").out
+    assert all(f"  {verb} " in text for verb in verbs)
+    assert fine().out == text
+    for verb in verbs:
+        assert "Usage: ligate " + verb in fine(verb, "--help").out
+
+
+def test_the_version_is_told(fine):
+    from ligate import __version__
+
+    assert fine("--version").out == f"ligate {__version__}\n"
+
+
+@pytest.fixture
+def llamas(desk):
+    config = LlamaConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, vocab_size=50
+    )
+    for name in ("x", "y"):
+        LlamaForCausalLM(config).save_pretrained(desk / name)
+    return desk
+
+
+def test_a_result_is_loaded_and_run_once(llamas, fine, ligate):
+    fine("merge", "--method", "linear", "x", "y", "-o", "out")
+    told = fine("check", "out", "--load", "--json").json
+    assert told["architecture"] == "LlamaForCausalLM"
+    assert told["outputs"]["logits"] == [1, 8, 50]
+
+
+def test_a_result_that_does_not_work_is_told(llamas, fine, ligate):
+    fine("merge", "--method", "linear", "x", "y", "-o", "out", "--no-hash")
+    path = llamas / "out" / "model.safetensors"
+    tensors = load_file(path)
+    save_file({**tensors, "lm_head.weight": tensors["lm_head.weight"] * float("inf")}, path, {"format": "pt"})
+    assert ligate("check", "out", "--load").code == 4
+    save_file({name: x for name, x in tensors.items() if name != "lm_head.weight"}, path, {"format": "pt"})
+    ran = ligate("check", "out", "--load")
+    assert ran.code == 3
+    assert "lm_head.weight" in ran.err
+    assert ligate("check", "base", "--load").code == 3

@@ -1,0 +1,237 @@
+"""verify, replay, resume: a result can be checked, made again, and finished after an interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+SLOW = '''
+import time
+from ligate import method
+
+
+@method(title="Slow", source="none", base="unused")
+def slow(base, tuned, *, site=None):
+    """A mean that takes its time."""
+    time.sleep(0.3)
+    return tuned.mean(0)
+'''
+
+
+def test_a_result_verifies(desk, fine):
+    fine("merge", "recipe.yaml", "out")
+    assert "5 tensors" in fine("verify", "out").out
+    assert fine("verify", "out", "--json").json["hashed"] is True
+
+
+def flip(path, at):
+    """Change one byte of a file."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda out: flip(out / "model.safetensors", -1), ["tensor norm.weight", "has changed"]),
+        (lambda out: flip(out / "config.json", 3), ["file config.json", "has changed"]),
+        (lambda out: (out / "tokenizer.json").unlink(), ["file tokenizer.json", "is missing"]),
+        (lambda out: (out / "more.py").write_text("x"), ["file more.py", "not part"]),
+        (lambda out: (out / "model.safetensors").unlink(), ["out"]),
+        (lambda out: os.truncate(out / "model.safetensors", 400), ["model.safetensors"]),
+        (
+            lambda out: (out / "ligate.json").write_text(
+                (out / "ligate.json").read_text().replace('t": "', 't": "0', 4)
+            ),
+            ["ligate.json"],
+        ),
+    ],
+)
+def test_whatever_changed_is_named(desk, fine, ligate, spoil, words):
+    fine("merge", "recipe.yaml", "out")
+    spoil(desk / "out")
+    ran = ligate("verify", "out")
+    assert ran.code == 6, ran.err
+    assert all(word in ran.err for word in words), ran.err
+
+
+def test_a_folder_without_a_record_cannot_be_verified(desk, ligate):
+    ran = ligate("verify", "base")
+    assert ran.code == 3
+    assert "ligate.json" in ran.err
+    assert ligate("verify", "nowhere").code == 3
+
+
+@pytest.mark.parametrize("recipe", ["recipe.yaml", "steps.yaml"])
+def test_a_replay_gives_the_same_bytes(desk, fine, contents, recipe):
+    fine("merge", recipe, "out", "--shard-size", "1KB")
+    assert "the same bytes" in fine("replay", "out", "again").out
+    assert contents(desk / "out") == contents(desk / "again")
+
+
+def test_a_replay_finds_sources_that_have_moved(desk, fine, ligate, contents):
+    fine("merge", "recipe.yaml", "out")
+    (desk / "a").rename(desk / "moved")
+    assert ligate("replay", "out", "again").code == 3
+    fine("replay", "out", "again", "--source", "a=moved")
+    assert contents(desk / "out") == contents(desk / "again")
+
+
+def test_a_replay_without_a_log_says_what_it_needs(desk, fine, ligate):
+    fine("merge", "recipe.yaml", "out")
+    (desk / "out.log.json").unlink()
+    ran = ligate("replay", "out", "again")
+    assert ran.code == 3
+    assert "--source base=PATH --source a=PATH --source b=PATH" in ran.err
+    fine("replay", "out", "again", "--source", "base=base", "--source", "a=a", "--source", "b=b")
+
+
+def test_a_source_nobody_knows_is_refused(desk, fine, ligate):
+    fine("merge", "recipe.yaml", "out")
+    ran = ligate("replay", "out", "again", "--source", "bas=base")
+    assert ran.code == 2
+    assert "'base'" in ran.err
+
+
+def test_a_replay_with_another_input_names_it(desk, fine, ligate):
+    fine("merge", "recipe.yaml", "out")
+    flip(desk / "a" / "model.safetensors", -1)
+    ran = ligate("replay", "out", "again")
+    assert ran.code == 6
+    assert "source a, tensor norm.weight was another one" in ran.err
+    assert "tensor norm.weight differs" in ran.err
+
+
+def test_an_interrupted_merge_says_how_to_go_on_and_goes_on(desk, fine, contents):
+    (desk / "slow.py").write_text(SLOW)
+    merge = ("merge", "--method", "slow", "a", "b", "--plugin", "slow.py", "--threads", "1", "-o")
+    fine(*merge, "whole")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ligate", *merge, "out"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    journal = desk / "out.partial" / "step-1.jsonl"
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and journal.read_text().count("\n") > 1):  # the plan and one finished tensor
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130
+    assert err == "ligate: interrupted\n  -> what is done is kept; go on with: ligate resume out\n"
+    assert not (desk / "out").exists()
+    claimed = journal.read_text().count('"segment"')
+    assert 0 < claimed < 5
+    began = time.monotonic()
+    fine("resume", "out", "--threads", "1")
+    assert time.monotonic() - began < (5 - claimed) * 0.3 + 2.5
+    assert contents(desk / "out") == contents(desk / "whole")
+    assert not (desk / "out.partial").exists()
+    assert (desk / "out.log.json").exists()
+
+
+@pytest.fixture
+def killed(desk, monkeypatch):
+    """A merge that died when it had computed everything, before the output got its name."""
+    from ligate.cli.main import main
+    from ligate.verbs import execute
+
+    def die(*arguments, **options):
+        raise KeyboardInterrupt
+
+    def kill(recipe="recipe.yaml", at="publish"):
+        with monkeypatch.context() as patch:
+            patch.setattr(execute, at, die)
+            assert main(["merge", recipe, "out", "--quiet"]) == 130
+        return desk / "out.partial"
+
+    return kill
+
+
+def test_a_merge_in_the_way_must_be_resumed_or_thrown_away(killed, ligate, fine):
+    killed()
+    ran = ligate("merge", "recipe.yaml", "out")
+    assert ran.code == 5
+    assert "ligate resume out" in ran.err
+    fine("merge", "recipe.yaml", "out", "--overwrite")
+
+
+def test_finished_steps_are_not_made_again(desk, killed, fine, contents, monkeypatch):
+    fine("merge", "steps.yaml", "whole")
+    killed("steps.yaml", "write_sidecars")
+    mean = desk / "out.partial" / "steps" / "mean" / "model.safetensors"
+    before = mean.stat().st_mtime_ns
+    from ligate.verbs import execute
+
+    seen = []
+    settle = execute.settle
+    monkeypatch.setattr(execute, "settle", lambda place: (seen.append(mean.stat().st_mtime_ns), settle(place)))
+    fine("resume", "out")
+    assert seen == [before]
+    assert contents(desk / "out") == contents(desk / "whole")
+
+
+def test_bytes_that_do_not_fit_the_journal_are_made_again(desk, killed, fine, contents):
+    fine("merge", "recipe.yaml", "whole")
+    partial = killed()
+    flip(partial / "model" / "model.safetensors", -1)
+    with (partial / "step-1.jsonl").open("a") as journal:
+        journal.write('{"torn": ')
+    fine("resume", "out")
+    assert contents(desk / "out") == contents(desk / "whole")
+
+
+def test_a_changed_input_refuses_to_be_resumed(desk, killed, ligate):
+    killed()
+    os.utime(desk / "a" / "model.safetensors", (1, 1))
+    ran = ligate("resume", "out")
+    assert ran.code == 3
+    assert "has changed since" in ran.err
+    assert (desk / "out.partial").exists()
+
+
+def test_paths_hold_from_another_folder(desk, killed, fine, monkeypatch, contents):
+    fine("merge", "recipe.yaml", "whole")
+    killed()
+    (desk / "elsewhere").mkdir()
+    monkeypatch.chdir(desk / "elsewhere")
+    fine("resume", desk / "out")
+    assert contents(desk / "out") == contents(desk / "whole")
+
+
+def test_an_interruption_after_the_naming_only_clears_up(desk, fine, monkeypatch):
+    from ligate.cli.main import main
+    from ligate.verbs import execute
+
+    def die(place):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(execute, "settle", die)
+        assert main(["merge", "recipe.yaml", "out"]) == 130
+    assert (desk / "out").exists()
+    fine("resume", "out")
+    assert not (desk / "out.partial").exists()
+    assert json.loads((desk / "out.log.json").read_text())["digest"]
+
+
+def test_there_is_nothing_to_resume(desk, fine, ligate):
+    assert ligate("resume", "out").code == 5
+    fine("merge", "recipe.yaml", "out")
+    ran = ligate("resume", "out")
+    assert ran.code == 5
+    assert "is finished" in ran.err
+
+
+def test_a_result_may_move_and_still_verifies(desk, fine):
+    fine("merge", "recipe.yaml", "out")
+    shutil.move(desk / "out", desk / "moved")
+    fine("verify", "moved")
