@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
@@ -12,6 +11,9 @@ from typing import Any, NamedTuple
 from ligate.core.method import Again, Stat
 
 from .job import Job
+
+
+_WHOLE = -1  # in place of a position: what all tensors of a group share
 
 
 class Task(NamedTuple):
@@ -34,7 +36,9 @@ class Group:
     stats: Sequence[Stat]
     turn: int = 0  # which statistic is being measured
     open: dict[int, Any] = field(default_factory=dict)  # position of a job not yet finished with it -> start state
-    seen: dict[tuple[int, int], Any] = field(default_factory=dict)  # (position, segment) -> state of this pass
+    due: deque[tuple[int, int]] = field(default_factory=deque)  # (position, segment) not yet folded, in order
+    early: dict[tuple[int, int], Any] = field(default_factory=dict)  # states that came before their turn
+    folded: dict[int, Any] = field(default_factory=dict)  # merged so far: by position, or all under _WHOLE
     pending: int = 0
 
     def first_tasks(self) -> list[Task]:
@@ -46,7 +50,8 @@ class Group:
         """Take the outcome of a task; the tasks that may start now. Called under the schedule's lock."""
         self.pending -= 1
         if task.stat is not None:
-            self.seen[task.position, task.segment] = state
+            self.early[task.position, task.segment] = state
+            self._fold(task.stat)
         if self.pending or task.stat is None:
             return []
         self._close_pass(task.stat)
@@ -67,6 +72,7 @@ class Group:
                 sample = None  # all of it: an ordinary pass sees every element exactly once
             segments: Iterable[int] = range(len(job.segments)) if sample is None else (0,)
             tasks += [Task(self, job, position, segment, stat, state, sample) for segment in segments]
+        self.due = deque((task.position, task.segment) for task in tasks)
         self.pending = len(tasks)
         return tasks
 
@@ -80,18 +86,17 @@ class Group:
         self.pending = len(tasks)
         return tasks
 
+    def _fold(self, stat: Stat) -> None:
+        """Merge states in the order of tensors and segments, whatever order they come in; keep no more than needed."""
+        while self.due and self.due[0] in self.early:
+            key = self.due.popleft()
+            state, into = self.early.pop(key), _WHOLE if stat.scope == "model" else key[0]
+            self.folded[into] = stat.merge(self.folded[into], state) if into in self.folded else state
+
     def _close_pass(self, stat: Stat) -> None:
-        """Merge the states in order of tensors and segments, whatever order they came in, and let go of them."""
-        seen, self.seen = self.seen, {}
-        if stat.scope == "model":
-            states = [seen[key] for key in sorted(seen)]
-            self._settle(stat, list(self.open), stat.finish(functools.reduce(stat.merge, states)))
-            return
-        by_job: dict[int, list[Any]] = {position: [] for position in self.open}
-        for position, segment in sorted(seen):
-            by_job[position].append(seen[position, segment])
-        for position, states in by_job.items():
-            self._settle(stat, [position], stat.finish(functools.reduce(stat.merge, states)))
+        folded, self.folded = self.folded, {}
+        for into, state in folded.items():
+            self._settle(stat, list(self.open) if into == _WHOLE else [into], stat.finish(state))
 
     def _settle(self, stat: Stat, positions: Sequence[int], outcome: Any) -> None:
         for position in positions:
