@@ -40,7 +40,7 @@ class Pile:
         self._groups: _Groups | None = None
         self._bins: NDArray[np.int64] | None = None
         self._first, self._shift = 0, 0  # bin b counts the integers from first + (b << shift) on
-        self._steps: _Groups | None = None
+        self._sorted: _Groups | None = None
         self.total = 0  # weight
         self.looks = 0  # numbers
 
@@ -69,7 +69,7 @@ class Pile:
             self._group(other._groups)
         for keys, weight in other._parts:
             self._take(keys, weight)
-        self._steps = None
+        self._sorted = None
         self.total += other.total
         self.looks += other.looks
 
@@ -80,21 +80,25 @@ class Pile:
 
     def step(self, weight: int) -> Step:
         """Where the largest numbers together first reach this weight."""
-        if self._steps is None:
-            self._steps = self._cumulated()
-        keys, reached = self._steps
-        at = max(int(np.searchsorted(-reached, -max(weight, 1), side="right")) - 1, 0)
-        larger = int(reached[at + 1]) if at + 1 < len(reached) else 0
+        if self._sorted is None:
+            self._sorted = self._sort()
+        keys, reached = self._sorted
+        at = max(len(keys) - 1 - int(np.searchsorted(reached[::-1], weight)), 0)
+        first, after = (int(np.searchsorted(keys, keys[at], side)) for side in ("left", "right"))
+        larger = int(reached[after]) if after < len(keys) else 0
         low = self._first + (int(keys[at]) << self._shift)
         high = low + (1 << self._shift) - 1
-        return Step(self._number(low), self._number(high), int(reached[at]) - larger, int(reached[at]))
+        return Step(self._number(low), self._number(high), int(reached[first]) - larger, int(reached[first]))
 
-    def _cumulated(self) -> _Groups:
-        """Different keys in ascending order, and what each and all above it weigh together."""
+    def _sort(self) -> _Groups:
+        """Keys in ascending order, and what each and all behind it weigh together."""
         if self._bins is not None:
             self._sort_into_bins()
             keys = np.flatnonzero(self._bins)
             weights = self._bins[keys]
+        elif self._groups is None and len({weight for _, weight in self._parts}) == 1:
+            keys = np.sort(np.concatenate([keys for keys, _ in self._parts]))
+            return keys, np.arange(len(keys), 0, -1) * self._parts[0][1]
         else:
             known = [] if self._groups is None else [self._groups]
             keys, weights = _grouped([*known, *_counted(self._parts)])
@@ -103,7 +107,7 @@ class Pile:
     def _take(self, keys: NDArray[Any], weight: int) -> None:
         self._parts.append((keys, weight))
         self._held += len(keys)
-        self._steps = None
+        self._sorted = None
         if self._held > CAPACITY:
             if self._bins is None:
                 came, self._parts, self._held = self._parts, [], 0
@@ -138,10 +142,11 @@ class Pile:
         return (keys - keys.dtype.type(self._first)) >> self._shift
 
     def _bits(self, number: float) -> int:
-        return int(np.array(number, self._dtype).view(_INTEGER[self._dtype]))
+        return int(self._dtype.type(number).view(_INTEGER[self._dtype]))
 
     def _number(self, bits: int) -> float:
-        return float(np.array(min(bits, self._bits(np.inf)), _INTEGER[self._dtype]).view(self._dtype))
+        most = self._bits(np.inf)
+        return float(_INTEGER[self._dtype].type(min(bits, most)).view(self._dtype))
 
 
 def _counted(parts: Sequence[tuple[NDArray[Any], int]]) -> list[_Groups]:
