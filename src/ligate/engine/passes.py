@@ -92,7 +92,9 @@ def _sound(job: Job, numbers: Any, block: Block) -> Tensor:
     """What a rule returned, if it is what a rule has to return (a user's own may err)."""
     rows = block.rows[0]
     if not isinstance(numbers, torch.Tensor) or numbers.shape != rows.shape or numbers.dtype != rows.dtype:
-        found = f"{numbers.dtype} {tuple(numbers.shape)}" if isinstance(numbers, torch.Tensor) else type(numbers).__name__
+        found = (
+            f"{numbers.dtype} {tuple(numbers.shape)}" if isinstance(numbers, torch.Tensor) else type(numbers).__name__
+        )
         raise RecipeError(
             f"the rule returned {found} where {rows.dtype} {tuple(rows.shape)} is due",
             where=f"{job.out.method}, tensor {job.out.name}",

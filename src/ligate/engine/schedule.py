@@ -12,7 +12,6 @@ from ligate.core.method import Again, Stat
 
 from .job import Job
 
-
 _WHOLE = -1  # in place of a position: what all tensors of a group share
 
 
