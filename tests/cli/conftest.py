@@ -30,7 +30,7 @@ STEPS = """\
 sources: {base: ./base, a: ./a, b: ./b}
 steps:
   - {name: mean, method: linear, models: [a, b]}
-  - {method: task_arithmetic, base: base, models: [mean], parameters: {weight: 0.5}}
+  - {method: task_arithmetic, base: base, models: [mean], parameters: {scale: 0.5}}
 """
 
 

@@ -124,7 +124,7 @@ def test_an_interrupted_merge_says_how_to_go_on_and_goes_on(desk, fine, contents
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate()
+    _, err = process.communicate()
     assert process.returncode == 130
     assert err == "ligate: interrupted\n  -> what is done is kept; go on with: ligate resume out\n"
     assert not (desk / "out").exists()
