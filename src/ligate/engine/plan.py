@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ligate.core.tensors import Header
@@ -57,5 +57,7 @@ class Plan:
 
     def digest(self) -> str:
         """The same for the same plan on any machine."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        outs = [(o.name, o.dtype, o.shape, o.method, o.tuned, o.base, o.params) for o in self.outs]
+        parts = (self.sources, outs, self.dropped, self.seed, self.shard_bytes, self.metadata)
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -101,11 +101,12 @@ class Mismatch(NamedTuple):
 
 def step_record(
     plan: Plan,
+    plan_digest: str,
     name: str | None,
     results: Mapping[str, TensorResult],
     lookup: Callable[[str], Card],
 ) -> StepRecord:
-    """A finished step: its plan and the engine's results."""
+    """A finished step: its plan, that plan's digest, and the engine's results."""
     cards = {method: lookup(method) for method in {out.method for out in plan.outs} if method}
 
     def entry(out: Out) -> Entry:
@@ -116,7 +117,7 @@ def step_record(
         return Entry(out.header, result.digest, segment, out.method, base, tuple(read), out.params, result.stats)
 
     dropped = tuple((plan.sources[operand.source], operand.name) for operand in plan.dropped)
-    return StepRecord(name, plan.digest(), {out.name: entry(out) for out in plan.outs}, dropped)
+    return StepRecord(name, plan_digest, {out.name: entry(out) for out in plan.outs}, dropped)
 
 
 def model_digest(tensors: Mapping[str, str | None]) -> str | None:

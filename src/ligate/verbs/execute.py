@@ -13,7 +13,6 @@ from ligate.core.errors import StorageError
 from ligate.core.tensors import Source
 from ligate.engine import journal as journals
 from ligate.engine import record as records
-from ligate.engine.plan import Plan
 from ligate.engine.record import StepRecord
 from ligate.engine.run import run
 from ligate.io import open_source
@@ -126,7 +125,7 @@ def _earlier_stage(
     folder = place.step(stage.step.name or "")
     if folder.is_dir():
         done = read_record(folder).steps[-1]
-        if done.plan == stage.plan.digest():
+        if done.plan == stage.digest:
             return done
     growing = folder.with_name(folder.name + ".partial")
     step = _run_stage(job, growing, place.journal(number), stage, sources, watch)
@@ -140,13 +139,13 @@ def _run_stage(
     job: Undertaking, folder: Path, journal_path: Path, stage: Stage, sources: Mapping[str, Source], watch: Watch
 ) -> StepRecord:
     plan = stage.plan
-    claims = _claims(journal_path, plan)
+    claims = _claims(journal_path, stage.digest)
     headers = {out.name: out.header for out in plan.outs}
     journal = journals.Journal(journal_path)
     sink = FolderSink(folder, headers, shard_bytes=plan.shard_bytes, metadata=plan.metadata, stems=_stems(job, stage))
     try:
         if claims is None:
-            journal.begin({"plan": plan.digest()})
+            journal.begin({"plan": stage.digest})
         results = run(
             plan,
             [sources[label] for label in plan.sources],
@@ -165,7 +164,7 @@ def _run_stage(
         sink.close()
         journal.close()
     name = stage.step.name if stage is not job.stages[-1] else None
-    return records.step_record(plan, name, results, job.lookup)
+    return records.step_record(plan, stage.digest, name, results, job.lookup)
 
 
 def _stems(job: Undertaking, stage: Stage) -> Mapping[str, str]:
@@ -174,10 +173,10 @@ def _stems(job: Undertaking, stage: Stage) -> Mapping[str, str]:
     return stems(folder) if folder else {"": "model"}
 
 
-def _claims(path: Path, plan: Plan) -> journals.Claims | None:
-    """What an interrupted run of the same plan journalled; a journal of anything else is begun anew."""
+def _claims(path: Path, plan: str) -> journals.Claims | None:
+    """What an interrupted run of the same plan (its digest) journalled; a journal of anything else is begun anew."""
     claims = journals.read(path)
-    if claims is None or claims.head.get("plan") != plan.digest():
+    if claims is None or claims.head.get("plan") != plan:
         path.unlink(missing_ok=True)
         return None
     return claims

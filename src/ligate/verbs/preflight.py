@@ -30,6 +30,7 @@ class Stage:
 
     step: Step
     plan: Plan
+    digest: str  # of the plan
     forecast: Forecast
 
 
@@ -55,7 +56,7 @@ def plan_all(
     for step in step_order(recipe):
         plan = resolve(recipe, step, known, lookup)
         cost = forecast(plan, [known[label] for label in plan.sources], lookup, threads=threads, memory=memory)
-        found.append(Stage(step, plan, cost))
+        found.append(Stage(step, plan, plan.digest(), cost))
         for label in labels_of_step(recipe, step.name) if step.name else ():
             known[label] = Expected(label, plan, known[donor(recipe, step)].folder)
     edits = config_edits(recipe, recipe.steps[-1], known)
