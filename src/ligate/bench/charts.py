@@ -8,6 +8,7 @@ from html import escape
 from ligate.bench.conflict import Conflict
 from ligate.bench.exam import RESOLVED, Difference
 from ligate.bench.study import Curve
+from ligate.bench.words import points, signed
 
 Scale = Callable[[float], float]
 
@@ -23,8 +24,8 @@ def curve(drawn: Curve, tasks: Sequence[str], low: float, high: float) -> str:
     parts.append(_text((left + width - right) / 2, height - 4, drawn.coefficient, "middle"))
     parts.append(_line(x(drawn.best), top, x(drawn.best), height - bottom, "chosen"))
     for number, task in enumerate(tasks):
-        points = [(x(v), y(100 * scores[number])) for v, scores in zip(drawn.values, drawn.scores, strict=True)]
-        parts.append(_path(points, f"line {task}"))
+        line = [(x(v), y(100 * scores[number])) for v, scores in zip(drawn.values, drawn.scores, strict=True)]
+        parts.append(_path(line, f"line {task}"))
     parts.append(_path([(x(v), y(100 * m)) for v, m in zip(drawn.values, drawn.means, strict=True)], "line mean"))
     best = max(drawn.means)
     parts.append(f'<circle class="dot" cx="{x(drawn.best):.1f}" cy="{y(100 * best):.1f}" r="5"/>')
@@ -47,7 +48,7 @@ def forest(rows: Sequence[tuple[str, Difference]], against: str) -> str:
     parts: list[str] = []
     for tick in _ticks(lows, reach, 5 if reach < 30 else 10):
         parts.append(_line(x(tick), top - 6, x(tick), bottom, "axis" if tick == 0 else "grid"))
-        parts.append(_text(x(tick), bottom + 18, f"{tick:+.0f}" if tick else "0", "middle"))
+        parts.append(_text(x(tick), bottom + 18, signed(tick), "middle"))
     parts.append(_text(x(0), bottom + 36, f"points of accuracy above or below {against}", "middle"))
     for number, (title, difference) in enumerate(rows):
         parts += _whisker(title, difference, x, top + step * number + step / 2 - 4, left, width)
@@ -87,7 +88,7 @@ def _whisker(title: str, difference: Difference, x: Scale, y: float, left: float
     yield _text(left - 14, y + 4, title, "strong end")
     yield _line(low, y, high, y, f"{kind}whisker")
     yield f'<circle class="{kind}point" cx="{x(difference.points):.1f}" cy="{y:.1f}" r="5.5"/>'
-    told = f"{difference.points:+.1f} ± {difference.error:.1f}"
+    told = points(difference)
     yield _text(width - 4, y + 4, told if difference.resolved else f"{told}  not resolved", "end")
 
 

@@ -9,7 +9,7 @@ from importlib.resources import files
 from ligate.bench import charts
 from ligate.bench.conflict import DENSITY
 from ligate.bench.exam import Difference
-from ligate.bench.proof import Proof
+from ligate.bench.proof import Proof, Shown
 from ligate.bench.results import AVERAGE, Results
 from ligate.bench.study import Row
 from ligate.bench.tasks import TASKS
@@ -83,8 +83,8 @@ def _table(results: Results) -> Iterator[str]:
         yield f"<td>{escape(row.coefficient)}</td>" + _cost(row) + "</tr>"
     yield "</tbody></table></div>"
     yield (
-        '<p class="note">Merging: reading, computing, checking, hashing and writing, without the start of Python. '
-        "Peak memory: of the whole process, its libraries included.</p></section>"
+        '<p class="note below">Merging: reading, computing, checking, hashing and writing, without the start of '
+        "Python. Peak memory: of the whole process, its libraries included.</p></section>"
     )
 
 
@@ -112,7 +112,7 @@ def _differences(results: Results) -> Iterator[str]:
     )
     others = [row.title for row in results.rows if row.title != AVERAGE and row.group != "experts"] + ["ensemble"]
     shown = sorted(((title, results.difference(title, AVERAGE)) for title in others), key=lambda pair: -pair[1].points)
-    yield f"<figure>{charts.forest(shown, 'the plain average')}</figure>"
+    yield f'<figure class="wide">{charts.forest(shown, "the plain average")}</figure>'
     titles = [row.title for row in results.merges]
     yield '<div class="wide" style="margin-top:18px"><table><thead><tr><th>row minus column, points</th>'
     yield "".join(f'<th class="number">{escape(title)}</th>' for title in titles) + "</tr></thead><tbody>"
@@ -159,8 +159,8 @@ def _conflicts(results: Results) -> Iterator[str]:
     yield (
         f"<p>Of the weights that at least two experts count among their largest {100 * DENSITY:.0f} % of changes "
         f"({shared / 1e6:.1f} of {results.parameters / 1e6:.1f} million), the share they push in opposite directions. "
-        f"The black marks stand where coin flips would. Overall {100 * opposed:.1f} % are opposed, and chance alone "
-        f"would oppose {100 * chance:.1f} %.</p>"
+        f"The marks stand where coin flips would. In all, {100 * opposed:.1f} % are opposed where chance would oppose "
+        f"{100 * chance:.1f} %: {_verdict(opposed, chance)}</p>"
     )
     colours = {
         "attention": "var(--accent)",
@@ -169,38 +169,47 @@ def _conflicts(results: Results) -> Iterator[str]:
     }
     keys = (f'<li><i class="block" style="background:{colour}"></i>{part}</li>' for part, colour in colours.items())
     yield f'<ul class="legend">{"".join(keys)}<li><i style="border-color:var(--ink)"></i>coin flips</li></ul>'
-    yield f"<figure>{charts.layers(results.conflicts)}</figure></section>"
+    yield f'<figure class="wide">{charts.layers(results.conflicts)}</figure></section>'
+
+
+def _verdict(opposed: float, chance: float) -> str:
+    if abs(opposed - chance) < 0.05:
+        return "the experts were trained apart, and their changes are all but unrelated."
+    if opposed < chance:
+        return "the experts often want the same."
+    return "the experts want different things more often than chance would have it."
 
 
 def _proofs(results: Results) -> Iterator[str]:
     proof = results.proof
-    yield f"<section><h2>What the record proves</h2><p>Shown on the merge by {escape(results.best.title)}.</p>"
-    yield '<div class="proofs">'
-    yield _card("Verified", proof.verified.code == 0, proof.verified.command, proof.verified.output)
     same = f"{proof.same_files} of {proof.files} files are the same, byte for byte."
-    yield _card("Made again", proof.same_files == proof.files, proof.replayed.command, same)
-    first = proof.damaged.output.replace("\n", " ")
-    yield _card(
-        "Damage noticed", proof.damaged.code != 0, "One bit of a copy was flipped; ligate verify answers", first
-    )
-    yield "</div>"
+    yield "<section><h2>What the record proves</h2>"
+    yield f"<p>Shown on the merge by {escape(results.best.title)}, with the commands that anyone can type.</p>"
+    yield _transcript("The result is what its record says", proof.verified.code == 0, proof.verified)
+    yield _transcript("Made again from the record", proof.same_files == proof.files, proof.replayed, same)
+    yield _transcript("One bit of a copy was flipped, and it shows", proof.damaged.code != 0, proof.damaged)
     yield from _refusal(proof)
     yield "</section>"
 
 
-def _card(title: str, holds: bool, lead: str, text: str) -> str:
+def _transcript(title: str, holds: bool, shown: Shown, after: str = "") -> str:
     mark = '<span class="mark">✓</span>' if holds else '<span class="mark failed">✗</span>'
-    told = f"<code>{escape(lead)}</code>" if lead.startswith("ligate") else escape(lead)
-    return f"<div><h3>{mark}{escape(title)}</h3><p>{told}</p><p>{escape(text)}</p></div>"
+    return f'<div class="proof"><h3>{mark}{escape(title)}</h3>{_terminal(shown, after)}</div>'
+
+
+def _terminal(shown: Shown, after: str = "") -> str:
+    told = "\n".join(filter(None, (escape(shown.output), escape(after))))
+    return f'<pre><span class="typed">$ {escape(shown.command)}</span>\n{told}</pre>'
 
 
 def _refusal(proof: Proof) -> Iterator[str]:
     lines = proof.wrong_recipe.rstrip().splitlines()
     told = {number for number in range(1, len(lines) + 1) if f".yaml:{number}:" in proof.refused.output}
-    yield f"<h3>A wrong recipe is refused before a tensor is read (exit code {proof.refused.code})</h3>"
+    mark = '<span class="mark">✓</span>' if proof.refused.code else '<span class="mark failed">✗</span>'
+    yield f'<div class="proof"><h3>{mark}A wrong recipe is refused before a tensor is read</h3>'
     yield '<div class="pair"><pre>'
     yield "\n".join(_numbered(number, line, number in told) for number, line in enumerate(lines, 1))
-    yield f"</pre><pre>$ {escape(proof.refused.command)}\n{escape(proof.refused.output)}</pre></div>"
+    yield f"</pre>{_terminal(proof.refused)}</div></div>"
 
 
 def _numbered(number: int, line: str, wrong: bool) -> str:

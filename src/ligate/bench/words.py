@@ -11,7 +11,19 @@ def percent(share: float) -> str:
 
 def points(difference: Difference) -> str:
     """`+3.1 ± 0.8`, in points of accuracy with one standard error."""
-    return f"{difference.points:+.1f} ± {difference.error:.1f}"
+    return f"{signed(difference.points, 1)} ± {difference.error:.1f}"
+
+
+def signed(value: float, digits: int = 0) -> str:
+    """With a plus or a true minus; a value that rounds to zero has none.
+
+    >>> signed(2.34, 1), signed(-5), signed(-0.01, 1)
+    ('+2.3', '−5', '0.0')
+    """
+    text = f"{abs(value):.{digits}f}"
+    if not float(text):
+        return text
+    return f"+{text}" if value > 0 else f"−{text}"
 
 
 def seconds(value: float) -> str:
