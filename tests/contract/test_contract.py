@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ligate.core.errors import RecipeError
+from ligate.core.params import Range
 from ligate.engine import blocks
 from ligate.ops import order, pile
 
@@ -123,6 +124,12 @@ def test_a_wrong_value_is_refused_with_its_limits(card):
                 param.checked(value)
             assert f"Got {value!r}" in str(error.value)
         assert param.required or param.checked(param.default) == param.default
+
+
+@every_method
+def test_a_share_lives_between_0_and_1(card):
+    for name in {"density", "trim", "t"} & set(card.params):
+        assert card.params[name].limit == Range(0, 1)
 
 
 @every_method

@@ -130,6 +130,21 @@ def test_cuts_do_not_matter(numbers, share, block, blocks):
     assert stream(stat, tensors, block=block, segment=block * blocks, run=1) == expected(tensors, (share,))
 
 
+@pytest.mark.parametrize("low", [0.0, 1.0, 2.0, 2.5, 3.0, 5.0])
+@pytest.mark.parametrize("high", [1.0, 2.0, 2.5, 3.0, 5.0, np.inf])
+@pytest.mark.parametrize("share", [k / 8 for k in range(9)])
+def test_whatever_bracket_the_sample_suggests(low, high, share, monkeypatch):
+    """A wrong one costs passes, never the result."""
+    first = order._Guess.bracket
+    monkeypatch.setattr(order, "SAMPLE", 4)
+    monkeypatch.setattr(
+        order._Guess, "bracket", lambda self, width: (low, high) if width == 1 and low <= high else first(self, width)
+    )
+    tensors = [(torch.zeros(8), torch.tensor([[1.0, 2, 2, -2, 3, 3, -5, 0]]))]
+    stat = kth_largest("threshold", "tensor", share, rows)
+    assert stream(stat, tensors, block=3, segment=6, run=2) == expected(tensors, (share,))
+
+
 def test_real_sizes_take_two_passes_and_leave_the_first_state_alone(monkeypatch):
     g = torch.Generator().manual_seed(0)
     n = 300_000
