@@ -90,6 +90,17 @@ def test_an_input_is_never_replaced(desk, ligate, contents, out):
     assert contents(desk) == before
 
 
+@pytest.mark.parametrize("out", [".", "..", "../empty"])
+def test_the_current_folder_is_never_replaced(desk, ligate, monkeypatch, contents, out):
+    (desk / "empty").mkdir()
+    monkeypatch.chdir(desk / "empty")
+    before = contents(desk)
+    ran = ligate("merge", "--method", "linear", "../a", "../b", "-o", out)
+    assert ran.code == 5
+    assert "current folder" in ran.err
+    assert contents(desk) == before
+
+
 def test_nan_in_an_input_leaves_nothing(desk, ligate, contents):
     tensors = load_file(desk / "b" / "model.safetensors")
     tensors["norm.weight"][3] = float("nan")
@@ -184,3 +195,11 @@ def test_errors_are_told_to_machines_too(desk, ligate):
     told = ligate("merge", "nothing.yaml", "out", "--json").json
     assert told["error"]["exit_code"] == 2
     assert told["error"]["kind"] == "RecipeError"
+
+
+def test_only_a_hub_id_is_a_base_model_to_the_hub(desk, fine):
+    fine("merge", "recipe.yaml", "out")
+    text = (desk / "out" / "README.md").read_text()
+    assert "base_model" not in text.split("---")[1]
+    assert "license: mit" in text
+    assert "| a | mit |" in text

@@ -198,6 +198,15 @@ def test_a_changed_input_refuses_to_be_resumed(desk, killed, ligate):
     assert (desk / "out.partial").exists()
 
 
+def test_room_that_is_taken_already_is_not_needed_again(desk, killed, fine, monkeypatch):
+    from ligate.verbs import preflight
+
+    monkeypatch.setattr(preflight, "SIDECARS", 0)
+    killed()
+    monkeypatch.setattr(preflight, "free_bytes", lambda out: 10)
+    fine("resume", "out")
+
+
 def test_paths_hold_from_another_folder(desk, killed, fine, monkeypatch, contents):
     fine("merge", "recipe.yaml", "whole")
     killed()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .progress import watcher
 from .show import note, plain, say, say_json, shape, table
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def diff(
     """Measure how far two checkpoints are apart, tensor by tensor."""
     from ligate.verbs.diff import diff as verb
 
-    found = verb(a, b)
+    found = verb(a, b, watch=watcher(quiet=False, json=json))
     if plot is not None:
         from ligate.verbs.plot import write_plot
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from ligate.core.tensors import Source
 
 from .opening import Model, opened
 from .values import numbers, stored_blocks
+from .watch import Nobody, Watch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,17 +84,17 @@ class _Sums:
         return Distance(name, shape, _finite(relative), self.largest, cosine, equal)
 
 
-def diff(a: Model, b: Model, *, progress: Callable[[int], None] = lambda nbytes: None) -> Difference:
+def diff(a: Model, b: Model, *, watch: Watch | None = None) -> Difference:
     """Compare two checkpoints by tensor name; B may lie in other files, shards and dtypes than A.
 
     Raises:
         InputError: a checkpoint cannot be read, or the two have no tensor name in common.
     """
     with opened(a, unnamed="A") as one, opened(b, unnamed="B") as two:
-        return _difference(one, two, progress)
+        return _difference(one, two, watch or Nobody())
 
 
-def _difference(one: Source, two: Source, progress: Callable[[int], None]) -> Difference:
+def _difference(one: Source, two: Source, watch: Watch) -> Difference:
     ours, theirs = one.headers(), two.headers()
     common = [name for name in ours if name in theirs]
     if not common:
@@ -103,10 +103,14 @@ def _difference(one: Source, two: Source, progress: Callable[[int], None]) -> Di
         )
     alike = [name for name in common if ours[name].shape == theirs[name].shape]
     total, distances = _Sums(), list[Distance]()
-    for name in alike:
-        sums = _compare(one, two, name, progress)
-        total.add(sums)
-        distances.append(sums.distance(name, ours[name].shape))
+    watch.begin("comparing", sum(ours[name].nbytes + theirs[name].nbytes for name in alike))
+    try:
+        for name in alike:
+            sums = _compare(one, two, name, watch)
+            total.add(sums)
+            distances.append(sums.distance(name, ours[name].shape))
+    finally:
+        watch.end()
     return Difference(
         one.label,
         two.label,
@@ -119,11 +123,11 @@ def _difference(one: Source, two: Source, progress: Callable[[int], None]) -> Di
     )
 
 
-def _compare(one: Source, two: Source, name: str, progress: Callable[[int], None]) -> _Sums:
+def _compare(one: Source, two: Source, name: str, watch: Watch) -> _Sums:
     sums = _Sums()
     for a, b in zip(stored_blocks(one, name), stored_blocks(two, name), strict=True):
         sums.observe(numbers(a), numbers(b))
-        progress(a.nbytes + b.nbytes)
+        watch.advance(a.nbytes + b.nbytes)
     return sums
 
 

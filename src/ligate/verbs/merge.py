@@ -82,7 +82,7 @@ def resume(
         lookup = lookup_with(how.plugins)
         recipe = parse_text(json.dumps(start["recipe"], ensure_ascii=False), str(place.folder / "merge.json"))
         _refuse_changed(start["inputs"])
-        with undertaking(recipe, place.out, how, lookup) as job:
+        with undertaking(recipe, place.out, how, lookup, taken=place.nbytes()) as job:
             return execute(job, place, watch)
 
 

@@ -49,12 +49,9 @@ def licence_note(parents: Sequence[Parent]) -> str | None:
 
 
 def _front_matter(parents: Sequence[Parent]) -> str:
-    facts: dict[str, Any] = {
-        "base_model": [parent.name for parent in parents],
-        "base_model_relation": "merge",
-        "library_name": "transformers",
-        "tags": ["merge", "ligate"],
-    }
+    known = [parent.hub for parent in parents if parent.hub]  # another name would point to a stranger's model
+    facts: dict[str, Any] = {"base_model": known, "base_model_relation": "merge"} if known else {}
+    facts |= {"library_name": "transformers", "tags": ["merge", "ligate"]}
     licences = {parent.licence for parent in parents}
     if len(licences) == 1 and None not in licences:
         facts["license"] = licences.pop()

@@ -19,7 +19,7 @@ def front_matter(parents):
 
 def test_the_hub_reads_parents_relation_and_licence():
     facts = front_matter([Parent("a", "org/a", "mit"), Parent("b", None, "mit")])
-    assert facts["base_model"] == ["org/a", "b"]
+    assert facts["base_model"] == ["org/a"]  # the Hub would take `b` for somebody's model
     assert facts["base_model_relation"] == "merge"
     assert facts["license"] == "mit"
 

@@ -65,7 +65,7 @@ def plan_all(
 
 def guard_output(out: Path, sources: Mapping[str, Source], needed: int, *, overwrite: bool) -> list[LigateError]:
     """What speaks against this output: it is in use, cannot be written, is an input, does not fit. Creates nothing."""
-    found = [_used(out, overwrite), _unwritable(out), _is_source(out, sources)]
+    found = [_used(out, overwrite), _unwritable(out), _is_here(out), _is_source(out, sources)]
     free = free_bytes(out)
     if needed > free:
         text = f"{needed / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free"
@@ -97,6 +97,15 @@ def _unwritable(out: Path) -> LigateError | None:
         return StorageError("is no folder", where=str(parent), hint="choose another output.")
     if not os.access(parent, os.W_OK | os.X_OK):
         return StorageError("cannot be written to", where=str(parent), hint="choose another output.")
+    return None
+
+
+def _is_here(out: Path) -> LigateError | None:
+    """An output is renamed into its place: the shell would be left standing in a folder that is gone."""
+    here = Path.cwd()
+    if out.resolve() in (here, *here.parents):
+        hint = "choose a folder in it."
+        return StorageError("holds the current folder, which would be replaced", where=str(out), hint=hint)
     return None
 
 

@@ -46,15 +46,20 @@ class Undertaking:
 
 
 @contextmanager
-def undertaking(recipe: Recipe, out: Path | None, how: How, lookup: Lookup) -> Generator[Undertaking]:
-    """Everything checked and opened; all problems are told at once. Without `out` only its place is not looked at."""
+def undertaking(
+    recipe: Recipe, out: Path | None, how: How, lookup: Lookup, *, taken: int = 0
+) -> Generator[Undertaking]:
+    """Everything checked and opened; all problems are told at once. Without `out` only its place is not looked at.
+
+    `taken` bytes of the room that the output needs are its own already.
+    """
     found: list[LigateError] = [*review(recipe, lookup)]
     sources = open_sources(recipe, found)
     try:
         planned = _planned(recipe, sources, lookup, how, found)
         if out is not None:
             needed = bytes_needed(planned.stages) if planned else 0
-            found += guard_output(out, sources, needed, overwrite=how.overwrite)
+            found += guard_output(out, sources, max(needed - taken, 0), overwrite=how.overwrite)
         raise_all(list({str(error): error for error in found}.values()))
         if planned is not None:  # otherwise something was found
             notes = (*recipe.notes, *planned.notes)

@@ -29,7 +29,7 @@ class Workplace:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.folder = out.with_name(out.name + ".partial")
+        self.folder = _beside(out, ".partial")
         self.model = self.folder / "model"
         self.log = self.folder / LOG
 
@@ -41,6 +41,10 @@ class Workplace:
 
     def exists(self) -> bool:
         return self.folder.is_dir()
+
+    def nbytes(self) -> int:
+        """Room on the disk that is already taken here."""
+        return sum(path.stat().st_blocks * 512 for path in self.folder.rglob("*") if path.is_file())
 
     def write_start(self, start: Mapping[str, Any]) -> None:
         """In one piece or not at all: without it the folder cannot be resumed."""
@@ -64,7 +68,7 @@ class Workplace:
 
 def log_of(out: Path) -> Path:
     """The log beside an output: what must not be inside, because it differs from run to run."""
-    return out.with_name(out.name + ".log.json")
+    return _beside(out, ".log.json")
 
 
 @contextmanager
@@ -106,6 +110,12 @@ def write_text(path: Path, text: str) -> None:
         os.replace(fresh, path)
     except OSError as error:
         raise cannot_write(path, error) from None
+
+
+def _beside(out: Path, suffix: str) -> Path:
+    """A sibling; `.` and `..` have names too."""
+    whole = Path(os.path.abspath(out))
+    return whole.with_name(whole.name + suffix)
 
 
 def _clear(place: Workplace, overwrite: bool) -> None:
