@@ -189,6 +189,33 @@ def test_bytes_that_do_not_fit_the_journal_are_made_again(desk, killed, fine, co
     assert contents(desk / "out") == contents(desk / "whole")
 
 
+@pytest.mark.parametrize("at", ["run", "FolderSink"])
+def test_where_nothing_was_done_nothing_is_left(desk, contents, killed, at):
+    before = contents(desk)
+    killed(at=at)
+    assert contents(desk) == before
+
+
+def test_a_full_disk_is_told_and_what_is_done_is_kept(desk, fine, ligate, contents, monkeypatch):
+    from ligate.core.errors import StorageError
+    from ligate.verbs import execute
+
+    def full(*arguments):
+        raise StorageError("the disk is full", where="out.partial", hint="make room, or write to another disk.")
+
+    fine("merge", "recipe.yaml", "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(execute, "write_sidecars", full)
+        ran = ligate("merge", "recipe.yaml", "out")
+    assert ran.code == 5
+    assert ran.err.splitlines()[1:] == [
+        "  -> make room, or write to another disk.",
+        "  -> what is done is kept; go on with: ligate resume out",
+    ]
+    fine("resume", "out")
+    assert contents(desk / "out") == contents(desk / "whole")
+
+
 def test_a_changed_input_refuses_to_be_resumed(desk, killed, ligate):
     killed()
     os.utime(desk / "a" / "model.safetensors", (1, 1))

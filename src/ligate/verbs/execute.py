@@ -82,10 +82,13 @@ def settle(place: Workplace) -> None:
 
 @contextmanager
 def _kept_or_removed(place: Workplace) -> Generator[None]:
-    """After an interruption or trouble with the disk the workplace stays, and the error says how to go on."""
+    """After an interruption or trouble with the disk what is done stays, and the error says how to go on."""
     try:
         yield
     except (KeyboardInterrupt, StorageError, OSError, MemoryError) as stop:
+        if not place.has_progress():
+            place.remove()
+            raise
         stop.add_note(f"what is done is kept; go on with: ligate resume {place.out}")
         raise
     except BaseException:

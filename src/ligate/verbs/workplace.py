@@ -42,6 +42,12 @@ class Workplace:
     def exists(self) -> bool:
         return self.folder.is_dir()
 
+    def has_progress(self) -> bool:
+        """Whether there is anything to resume: a finished step, or a journal with more than its first line."""
+        if any((self.folder / "steps").glob("*/ligate.json")):
+            return True
+        return any(journal.read_bytes().count(b"\n") > 1 for journal in self.folder.glob("*.jsonl"))
+
     def nbytes(self) -> int:
         """Room on the disk that is already taken here."""
         return sum(path.stat().st_blocks * 512 for path in self.folder.rglob("*") if path.is_file())
