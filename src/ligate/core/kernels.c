@@ -42,6 +42,21 @@ FAST int32_t narrow_bf16(const float *restrict from, uint16_t *restrict to, size
     return !broken;
 }
 
+/* float64 -> float32, to nearest, but what is not exact ends in an odd bit: rounding it again to 16 bits then gives what
+ * rounding once would have given. */
+FAST void narrow_odd(const double *restrict from, float *restrict to, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        double x = from[i], size = x < 0 ? -x : x;
+        float near = (float)x;
+        double back = near, back_size = back < 0 ? -back : back;
+        uint32_t bits;
+        memcpy(&bits, &near, 4);
+        bits -= back_size > size;
+        bits |= back != x;
+        memcpy(&to[i], &bits, 4);
+    }
+}
+
 /* out = sum_k weights[k] rows[k], in the order of k. */
 #define WEIGHTED_SUM(NAME, REAL)                                                                               \
     FAST void NAME(const REAL *restrict rows, const REAL *restrict weights, REAL *restrict out, size_t models, \
@@ -79,7 +94,8 @@ WEIGHTED_SUM(weighted_sum_f64, double)
 WEIGHTED_DELTAS(weighted_deltas_f32, float)
 WEIGHTED_DELTAS(weighted_deltas_f64, double)
 
-/* Counts of |row| > high, >= high, > low, >= low; those strictly between low and high go to `inside`; how many. */
+/* Counts of |row| > high, >= high, > low, >= low; those strictly between low and high go to `inside`; how many.
+ * NaN counts as larger than any number. */
 #define CENSUS(NAME, REAL)                                                                                      \
     FAST size_t NAME(const REAL *restrict row, REAL low, REAL high, REAL *restrict inside,                      \
                      uint64_t *restrict counts, size_t n) {                                                     \
@@ -88,21 +104,21 @@ WEIGHTED_DELTAS(weighted_deltas_f64, double)
             size_t size = smaller(TILE, n - start);                                                             \
             REAL magnitude[TILE];                                                                               \
             uint8_t hit[TILE + 8] = {0};                                                                        \
-            uint32_t above = 0, to_high = 0, beyond_low = 0, to_low = 0;                                        \
+            uint32_t up_to_high = 0, below_high = 0, up_to_low = 0, below_low = 0; /* NaN is none of them */    \
             for (size_t i = 0; i < size; i++) {                                                                 \
                 REAL x = row[start + i] < 0 ? -row[start + i] : row[start + i];                                 \
                 magnitude[i] = x;                                                                               \
-                above += x > high;                                                                              \
-                to_high += x >= high;                                                                           \
-                beyond_low += x > low;                                                                          \
-                to_low += x >= low;                                                                             \
+                up_to_high += x <= high;                                                                        \
+                below_high += x < high;                                                                         \
+                up_to_low += x <= low;                                                                          \
+                below_low += x < low;                                                                           \
                 hit[i] = (x > low) & (x < high);                                                                \
             }                                                                                                   \
-            counts[0] += above;                                                                                 \
-            counts[1] += to_high;                                                                               \
-            counts[2] += beyond_low;                                                                            \
-            counts[3] += to_low;                                                                                \
-            for (size_t i = 0; beyond_low > to_high && i < size; i += 8) {                                      \
+            counts[0] += size - up_to_high;                                                                     \
+            counts[1] += size - below_high;                                                                     \
+            counts[2] += size - up_to_low;                                                                      \
+            counts[3] += size - below_low;                                                                      \
+            for (size_t i = 0; below_high > up_to_low && i < size; i += 8) {                                    \
                 uint64_t eight; /* few lie inside: most groups of eight are passed over at once */              \
                 memcpy(&eight, hit + i, 8);                                                                     \
                 for (size_t j = i; eight && j < smaller(i + 8, size); j++) {                                    \
@@ -120,6 +136,7 @@ CENSUS(census_f64, double)
  * scale times the sum over the rows of that sign, divided by the sum of their weights when `least` is not zero:
  * least > 0 is the smallest divisor there can be; least < 0 means |divisor| <= -least counts as 1.
  * With `models` != 0 a row is a model, and its difference from the base is taken first. `tie` is the sign of a zero sum.
+ * A sum that is NaN gives NaN.
  */
 #define DISJOINT_MERGE(NAME, REAL)                                                                              \
     FAST void NAME(const REAL *restrict base, const REAL *restrict rows, const REAL *restrict bounds,           \
@@ -133,11 +150,11 @@ CENSUS(census_f64, double)
             for (size_t i = 0; i < size; i++) total[i] = plus[i] = minus[i] = for_plus[i] = for_minus[i] = 0;   \
             for (size_t k = 0; k < count; k++) {                                                                \
                 const REAL *row = rows + k * n + start;                                                         \
-                REAL bound = bounds[k], gain = gains[k], weight = weights[k], own = models ? 1 : 0;             \
+                REAL bound = bounds[k], gain = gains[k], weight = weights[k];                                   \
                 for (size_t i = 0; i < size; i++) {                                                             \
-                    REAL tau = row[i] - own * b[i];                                                             \
+                    REAL tau = models ? row[i] - b[i] : row[i];                                                 \
                     REAL magnitude = tau < 0 ? -tau : tau;                                                      \
-                    REAL part = magnitude >= bound ? gain * tau : 0;                                            \
+                    REAL part = magnitude < bound ? 0 : gain * tau;                                             \
                     total[i] = total[i] + part;                                                                 \
                     plus[i] = plus[i] + (part > 0 ? part : 0);                                                  \
                     minus[i] = minus[i] + (part < 0 ? part : 0);                                                \
@@ -148,6 +165,7 @@ CENSUS(census_f64, double)
             for (size_t i = 0; i < size; i++) {                                                                 \
                 int32_t sign = total[i] > 0 ? 1 : total[i] < 0 ? -1 : tie;                                      \
                 REAL sum = sign > 0 ? plus[i] : sign < 0 ? minus[i] : 0;                                        \
+                sum = total[i] == total[i] ? sum : total[i];                                                    \
                 REAL divisor = sign > 0 ? for_plus[i] : for_minus[i];                                           \
                 REAL size_of = divisor < 0 ? -divisor : divisor;                                                \
                 if (least > 0) divisor = divisor > least ? divisor : least;                                     \

@@ -38,11 +38,31 @@ def widen(stored: Tensor, numbers: Tensor, *, check: bool) -> bool:
 
 
 def narrow(numbers: Tensor, result: Tensor, *, check: bool) -> bool:
-    """Round `numbers` [n] into `result` [n]; with `check`, whether all results are finite."""
+    """Round `numbers` [n] into `result` [n], once; with `check`, whether all results are finite. NaN has one form."""
+    if numbers.dtype.itemsize == 8 and result.dtype.itemsize == 2:  # torch rounds to float32 first, and then again
+        numbers = _odd(numbers)
     if numbers.dtype.itemsize == 4 and str(result.dtype) == "torch.bfloat16" and (library := _library()):
         return bool(library.narrow_bf16(numbers.data_ptr(), result.data_ptr(), len(result)))
     result.copy_(numbers)
-    return not check or all_finite(result)
+    if check:
+        return all_finite(result)
+    result.masked_fill_(result.isnan(), math.nan)
+    return True
+
+
+def _odd(numbers: Tensor) -> Tensor:
+    """float64 as float32 whose last bit is odd where it is not exact, so that rounding again cannot go wrong."""
+    import torch
+
+    if library := _library():
+        out = torch.empty(len(numbers), dtype=torch.float32)
+        library.narrow_odd(numbers.data_ptr(), out.data_ptr(), len(numbers))
+        return out
+    near = numbers.float()
+    back, bits = near.double(), near.view(torch.int32)
+    bits -= (back.abs() > numbers.abs()).int()
+    bits |= (back != numbers).int()
+    return near
 
 
 def all_finite(numbers: Tensor) -> bool:
@@ -70,7 +90,10 @@ def weighted_deltas(base: Tensor, rows: Tensor, weights: Sequence[float]) -> Ten
 
 
 class Census(NamedTuple):
-    """How many magnitudes are > high, >= high, > low, >= low, and those strictly between low and high."""
+    """How many magnitudes are > high, >= high, > low, >= low, and those strictly between low and high.
+
+    NaN, where it was let in, counts as larger than any number.
+    """
 
     above: int
     to_high: int
@@ -87,9 +110,9 @@ def census(row: Tensor, low: float, high: float) -> Census:
         return Census(counts[0], counts[1], counts[2], counts[3], inside[:found].numpy().copy())
     x = row.detach().abs().numpy()
     bottom, top = x.dtype.type(low), x.dtype.type(high)
-    at_top, past_bottom = x >= top, x > bottom
-    above, to_high, beyond_low, to_low = (int(mask.sum()) for mask in (x > top, at_top, past_bottom, x >= bottom))
-    return Census(above, to_high, beyond_low, to_low, x[past_bottom & (x < top)])
+    below_top = x < top
+    smaller = (int(mask.sum()) for mask in (x <= top, below_top, x <= bottom, x < bottom))
+    return Census(*(len(x) - count for count in smaller), x[(x > bottom) & below_top])
 
 
 def disjoint_merge(
@@ -160,7 +183,8 @@ def _summed(terms: Iterable[Tensor]) -> Tensor:
 def _loop(name: str, rows: Tensor, base: Tensor | None = None) -> Any:
     """The compiled loop for these tensors; None where torch must do it (gradients, other devices, other layouts)."""
     library, real = _library(), _REALS.get(str(rows.dtype))
-    if library is None or real is None or not (_plain(rows) and (base is None or _plain(base))):
+    tensors = (rows,) if base is None else (rows, base)
+    if library is None or real is None or not all(map(_plain, tensors)) or rows.ndim > 2:
         return None
     return getattr(library, name + real[0])
 
@@ -177,6 +201,7 @@ def _library() -> ctypes.CDLL | None:
         library = ctypes.CDLL(str(Path(__file__).with_name("_kernels.so")))
         _declare(library, "widen_bf16", _FLAG, _AT, _AT, _SIZE)
         _declare(library, "narrow_bf16", _FLAG, _AT, _AT, _SIZE)
+        _declare(library, "narrow_odd", None, _AT, _AT, _SIZE)
         for kind, real in _REALS.values():
             _declare(library, "weighted_sum" + kind, None, _AT, _AT, _AT, _SIZE, _SIZE)
             _declare(library, "weighted_deltas" + kind, None, _AT, _AT, _AT, _AT, _SIZE, _SIZE)
