@@ -31,8 +31,16 @@ class Workspace:
         self._stored: list[Tensor] = []
         self._numbers = torch.empty(0, dtype=torch.uint8)
         self._result = torch.empty(0, dtype=torch.uint8)
+        self._last: tuple[object, Block] | None = None
 
     def block(self, dtypes: Sequence[str], compute: str, out: str, n: int) -> Block:
+        """Views for blocks of n elements; the same as last time if nothing differs (thousands of small experts)."""
+        key = (tuple(dtypes), compute, out, n)
+        if self._last is None or self._last[0] != key:
+            self._last = (key, self._block(dtypes, compute, out, n))
+        return self._last[1]
+
+    def _block(self, dtypes: Sequence[str], compute: str, out: str, n: int) -> Block:
         while len(self._stored) < len(dtypes):
             self._stored.append(torch.empty(0, dtype=torch.uint8))
         for i, dtype in enumerate(dtypes):
