@@ -183,8 +183,9 @@ def _summed(terms: Iterable[Tensor]) -> Tensor:
 def _loop(name: str, rows: Tensor, base: Tensor | None = None) -> Any:
     """The compiled loop for these tensors; None where torch must do it (gradients, other devices, other layouts)."""
     library, real = _library(), _REALS.get(str(rows.dtype))
-    tensors = (rows,) if base is None else (rows, base)
-    if library is None or real is None or not all(map(_plain, tensors)) or rows.ndim > 2:
+    if library is None or real is None or not _plain(rows) or rows.ndim > 2:
+        return None
+    if base is not None and not (_plain(base) and base.dtype == rows.dtype and base.shape == rows.shape[1:]):
         return None
     return getattr(library, name + real[0])
 

@@ -52,6 +52,30 @@ def test_what_is_not_finite_is_found(path, value, dtype):
     assert torch.equal(result.isnan(), numbers.isnan())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_float64_is_rounded_once(path, dtype):
+    """Through float32 a number just beside the middle of two others would be taken for the middle."""
+    step = torch.finfo(dtype).eps
+    wanted = torch.tensor([1 + step, 1 + step, 1, torch.inf, 0, 0, 0])
+    numbers = torch.tensor(
+        [1 + step / 2 + 2**-40, 1 + step * 1.5 - 2**-40, 1 + step / 2, 1e300, 1e-300, 2**-149 / 3, 0.0],
+        dtype=torch.float64,
+    )
+    for sign in (1, -1):
+        result = torch.empty(len(numbers), dtype=dtype)
+        assert not kernels.narrow(numbers * sign, result, check=True)
+        assert torch.equal(_bits(result), _bits((wanted * sign).to(dtype)))
+
+
+@pytest.mark.parametrize("wide", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_nan_that_is_let_through_has_one_form(path, wide, dtype):
+    for size in (3, 100):  # torch writes others in its vector loops than at their ends
+        numbers, result = torch.full((size,), -torch.nan, dtype=wide), torch.empty(size, dtype=dtype)
+        kernels.narrow(numbers, result, check=False)
+        assert torch.equal(_bits(result), _bits(torch.tensor(torch.nan).to(dtype).expand(size).clone()))
+
+
 def test_large_finite_sums_are_not_mistaken_for_infinity(path):
     for dtype, large in ((torch.bfloat16, 3e38), (torch.float16, 6e4), (torch.float32, 3e38), (torch.float64, 1e308)):
         assert kernels.all_finite(torch.full((100,), large, dtype=dtype))
@@ -78,7 +102,7 @@ def test_gradients_take_the_torch_path():
 
 
 def _bits(tensor):
-    return tensor.view(torch.int32 if tensor.dtype == torch.float32 else torch.int64)
+    return tensor.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.dtype.itemsize])
 
 
 @pytest.mark.parametrize("size", SIZES[1:])
@@ -110,6 +134,34 @@ def test_disjoint_merge_gives_equal_bits_on_both_paths(size, dtype, models, tie,
     compiled = kernels.disjoint_merge(*arguments, **settings)
     monkeypatch.setattr(kernels, "_library", lambda: None)
     assert torch.equal(_bits(kernels.disjoint_merge(*arguments, **settings)), _bits(compiled))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_nan_is_larger_than_any_number_and_stays_nan(path, dtype):
+    row = torch.tensor([1.0, torch.nan, -3.0, torch.inf, -torch.nan, 2.0], dtype=dtype)
+    assert kernels.census(row, 1.0, torch.inf)[:4] == (2, 3, 5, 6)
+    assert kernels.census(row, 1.0, torch.inf).inside.tolist() == [3.0, 2.0]
+    rows, ones = torch.stack([row, torch.ones_like(row)]), (1.0, 1.0)
+    for tie in (-1, 0, 1):
+        merged = kernels.disjoint_merge(
+            torch.zeros_like(row), rows, (torch.inf, 0.0), ones, ones, models=True, tie=tie, least=1.0, scale=1.0
+        )
+        assert merged.isnan().tolist() == [False, True, False, False, True, False]
+
+
+def test_models_that_cancel_beyond_the_range_are_not_taken_for_a_tie(path):
+    base = torch.tensor([3e38])
+    rows = torch.tensor([[-3e38], [-3e38]])
+    merged = kernels.disjoint_merge(
+        base, rows, (0.0, 0.0), (1.0, -1.0), (1.0, -1.0), models=True, tie=0, least=0.0, scale=1.0
+    )
+    assert not merged.isfinite().any()
+
+
+def test_a_base_of_another_dtype_is_no_matter(path):
+    base, rows = torch.randn(5), torch.randn(2, 5, dtype=torch.float64)
+    total = kernels.weighted_deltas(base, rows, (1.0, 2.0))
+    torch.testing.assert_close(total, (rows[0] - base) + (rows[1] - base) * 2)
 
 
 def test_disjoint_merge_by_hand(path):

@@ -79,7 +79,7 @@ def copy_segment(job: Job, segment: int, space: Workspace, terms: Terms) -> None
     check = job.out.dtype in MERGEABLE and not terms.allow_nonfinite
     for span, block in _blocks(job, job.cut.blocks(job.segments[segment]), space, hashers, terms):
         _check_equal(job, span, block)
-        block.result.copy_(block.stored[0])
+        _copy(block.stored[0], block.result)
         if check and not kernels.all_finite(block.result):
             raise _broken_copy(job, span, block)
         _emit(job, span, block.bytes_out, written, terms)
@@ -88,19 +88,32 @@ def copy_segment(job: Job, segment: int, space: Workspace, terms: Terms) -> None
         job.written[segment] = digest.of_segment(written)
 
 
+def _copy(stored: Tensor, result: Tensor) -> None:
+    if stored.dtype == result.dtype:
+        result.copy_(stored)
+    else:
+        kernels.narrow(stored, result, check=False)
+
+
 def _sound(job: Job, numbers: Any, block: Block) -> Tensor:
     """What a rule returned, if it is what a rule has to return (a user's own may err)."""
-    rows = block.rows[0]
-    if not isinstance(numbers, torch.Tensor) or numbers.shape != rows.shape or numbers.dtype != rows.dtype:
-        found = (
-            f"{numbers.dtype} {tuple(numbers.shape)}" if isinstance(numbers, torch.Tensor) else type(numbers).__name__
-        )
+    due, found = _kind(block.rows[0]), _kind(numbers)
+    if found != due:
         raise RecipeError(
-            f"the rule returned {found} where {rows.dtype} {tuple(rows.shape)} is due",
+            f"the rule returned {found} where {due} is due",
             where=f"{job.out.method}, tensor {job.out.name}",
-            hint="a rule returns one number for each element of its block, in the dtype it was given.",
+            hint="a rule returns one number for each element of its block, of the kind it was given.",
         )
     return numbers.contiguous()
+
+
+def _kind(value: Any) -> str:
+    """`torch.float32 (5,)`, and whatever is unusual about it."""
+    if not isinstance(value, torch.Tensor):
+        return type(value).__name__
+    layout = "" if value.layout == torch.strided else f"{value.layout} "
+    device = "" if value.device.type == "cpu" else f" on {value.device}"
+    return f"{layout}{value.dtype} {tuple(value.shape)}{device}"
 
 
 def _rule(job: Job) -> Callable[..., Tensor]:

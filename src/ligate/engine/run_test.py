@@ -199,7 +199,9 @@ def test_a_result_that_overflows_is_named():
         run(plan, shelves, lambda _: _card(total), _sink(plan))
 
 
-@pytest.mark.parametrize("answer", [lambda t: t.double(), lambda t: t[:-1], lambda t: None])
+@pytest.mark.parametrize(
+    "answer", [lambda t: t.double(), lambda t: t[:-1], lambda t: None, lambda t: t.to("meta"), lambda t: t.to_sparse()]
+)
 def test_a_rule_that_returns_something_else_is_told(answer):
     def rule(base, tuned, *, site):
         return answer(tuned[0])
@@ -215,6 +217,14 @@ def test_large_finite_numbers_are_not_mistaken_for_infinity():
     sink = _sink(plan)
     run(plan, shelves, lambda _: _card(total), sink)
     assert torch.equal(sink.tensors["w"], shelves[0].tensors["w"])
+
+
+def test_a_copy_in_a_narrower_dtype_is_rounded_once():
+    numbers = torch.tensor([1 + 2**-8 + 2**-40, 2.0], dtype=torch.float64)
+    plan = Plan(("a",), (Out("w", "BF16", (2,), None, (Operand(0, "w"),)),))
+    sink = _sink(plan)
+    run(plan, [Shelf("a", {"w": numbers})], lambda _: _card(total), sink)
+    assert sink.tensors["w"].tolist() == [1 + 2**-7, 2]
 
 
 def test_integer_tensors_are_copied_when_equal_and_refused_when_not():

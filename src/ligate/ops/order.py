@@ -193,7 +193,7 @@ class _Hunt:
         k = self.aim.k(tally.seen)
         if k == 0:
             return replace(self, found=Kth(math.inf, 0, 0, tally.seen))
-        if tally.above < k <= tally.to_high:
+        if k <= tally.to_high and (tally.above < k or self.high == math.inf):  # only NaN is above infinity
             return replace(self, found=Kth(self.high, tally.to_high, tally.to_high - tally.above, tally.seen))
         if tally.to_high < k <= tally.beyond_low:
             return self._inside(tally, k)

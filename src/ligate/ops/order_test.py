@@ -67,6 +67,9 @@ def small(monkeypatch):
     monkeypatch.setattr(pile, "BINS", 16)
 
 
+CUTS = {"block": 64, "segment": 256, "run": 16}
+
+
 def test_two_of_four_are_kept():
     stat = kth_largest("threshold", "tensor", 0.5, rows)
     found = stream(stat, [(torch.zeros(4), torch.tensor([[4.0, -1.0, 2.0, 0.5]]))], block=2, segment=4, run=1)
@@ -162,3 +165,11 @@ def test_the_record_is_plain_data_also_where_nothing_is_kept():
     stat = kth_largest("threshold", "tensor", (0.5, 0.0), rows)
     found = stream(stat, [(torch.zeros(2), torch.ones(2, 2))], block=2, segment=2, run=1)
     assert stat.report(found) == {"threshold": [1.0, None], "kept": [2, 0], "ties": [2, 0], "of": [2, 2]}
+
+
+@pytest.mark.parametrize("broken", [1, 90, 200])
+def test_nan_that_was_let_in_does_not_keep_the_search_going(broken, small):
+    tau = torch.arange(200.0)
+    tau[:broken] = torch.nan
+    found = stream(kth_largest("threshold", "tensor", 0.3, rows), [(torch.zeros(2000), tau.repeat(10)[None])], **CUTS)
+    assert found[0].value == (141.0 if broken == 1 else np.inf)
