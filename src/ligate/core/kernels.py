@@ -111,8 +111,9 @@ def census(row: Tensor, low: float, high: float) -> Census:
     x = row.detach().abs().numpy()
     bottom, top = x.dtype.type(low), x.dtype.type(high)
     below_top = x < top
-    smaller = (int(mask.sum()) for mask in (x <= top, below_top, x <= bottom, x < bottom))
-    return Census(*(len(x) - count for count in smaller), x[(x > bottom) & below_top])
+    smaller = (x <= top, below_top, x <= bottom, x < bottom)
+    above, to_high, beyond_low, to_low = (len(x) - int(mask.sum()) for mask in smaller)
+    return Census(above, to_high, beyond_low, to_low, x[(x > bottom) & below_top])
 
 
 def disjoint_merge(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from ligate.core.tensors import itemsize
 from .job import Job
 
 DEFAULT = 1_000_000_000
+_TORCH = 205_000_000  # what a process grows by when torch is loaded
+_OURS = 400_000_000  # what more a process holds by then is not ours, but models of whoever called us
 _TEMPORARIES = 5  # copies of a block that a rule may hold at once
 _SLACK = 48_000_000  # allocator, journal, statistics
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
@@ -28,13 +31,17 @@ def parse_bytes(text: str) -> int:
 
 def thread_count(threads: int | None) -> int:
     """As asked, else the processors this process may use."""
-    return threads if threads else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if threads is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads < 1:
+        raise RecipeError(f"{threads} threads cannot do anything", hint="give at least 1, or leave it out.")
+    return threads
 
 
 def admitted(jobs: Sequence[Job], threads: int, memory: int | None) -> int:
     """The number of threads, at most `threads`, whose buffers fit; RecipeError when not even one does."""
-    limit = memory or DEFAULT
-    used = resident_bytes() + _SLACK
+    limit, held = (DEFAULT, min(resident_bytes(), _OURS)) if memory is None else (memory, resident_bytes())
+    used = held + _SLACK
     each = max((workspace_bytes(job) for job in jobs), default=0)
     fitting = (limit - used) // max(each, 1)
     if fitting >= 1:
@@ -59,8 +66,9 @@ def workspace_bytes(job: Job) -> int:
 
 
 def resident_bytes() -> int:
-    """Memory this process holds now; 0 where the system does not tell."""
+    """Memory this process holds before it merges, torch included; 0 where the system does not tell."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        held = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
         return 0
+    return held if "torch._C" in sys.modules else held + _TORCH

@@ -60,9 +60,9 @@ def run(
     cards = {out.method: lookup(out.method) for out in plan.outs if out.method is not None}
     jobs = [make_job(plan, out, cards.get(out.method or ""), sources) for out in plan.outs]
     groups = group_jobs(jobs)
-    workers = admitted(jobs, thread_count(threads), memory)
     terms = Terms(sink, hashing, allow_nonfinite, _counter(progress))
     with _one_torch_thread_per_worker():
+        workers = admitted(jobs, thread_count(threads), memory)
         if claims and hashing:
             _believe(jobs, claims, sink, workers)
         _work(Schedule(groups), terms, journal, workers)
