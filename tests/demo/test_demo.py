@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 import ligate.bench.demo as demo
 import ligate.bench.experts as experts
+import ligate.bench.stages as stages
 import ligate.bench.study as study
 from ligate.bench.merging import MERGES
 from ligate.bench.tasks import TASKS, Corpus, Example
@@ -70,7 +71,7 @@ def prepare(tiny_bert: Path, models: Path, seed: int = 0, progress=lambda name, 
 
 def test_the_whole_demo_runs_reports_and_holds(tiny_bert: Path, tmp_path: Path, small: None, monkeypatch):
     few = tuple(type(m)(m.title, m.recipe, m.note, m.coefficient, m.grid[:2]) for m in (MERGES[0], MERGES[2]))
-    monkeypatch.setattr(demo, "MERGES", few)
+    monkeypatch.setattr(stages, "MERGES", few)
     monkeypatch.setattr(study, "MERGES", few)
     screen = Console(file=io.StringIO(), width=120)
 

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import inspect
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -79,11 +80,7 @@ def docstrings(folder: Path, paths: Sequence[str], blanked: Mapping[str, str]) -
     """The docstrings of the files in the order of the paths, names of libraries replaced as `blanked` says."""
     blank = re.compile(rf"\b({'|'.join(map(re.escape, sorted(blanked, key=len, reverse=True)))})\b", re.IGNORECASE)
     for path in paths:
-        try:
-            tree = ast.parse((folder.parent / path).read_bytes())
-        except (SyntaxError, ValueError):  # templates and files of other Python versions
-            continue
-        for kind, raw in _described(tree, is_test=bool(_TEST.search(path))):
+        for kind, raw in _described(_parsed(folder.parent / path), is_test=bool(_TEST.search(path))):
             text = blank.sub(lambda hit: blanked[hit[0].lower()], prose(raw))
             if len(text.split()) >= _FEWEST_WORDS:
                 yield Docstring(text, folder.name, path, kind, split_of(path))
@@ -124,6 +121,16 @@ def without_templates(found: Iterable[Docstring]) -> list[Docstring]:
 
 def hash_of_words(words: Sequence[str]) -> int:
     return int.from_bytes(hashlib.blake2s(" ".join(words).encode(), digest_size=8).digest(), "little")
+
+
+def _parsed(path: Path) -> ast.Module:
+    """The syntax tree; an empty one for templates and files of other Python versions."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about other people's escape sequences
+        try:
+            return ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError):
+            return ast.Module([], [])
 
 
 def _described(tree: ast.Module, *, is_test: bool) -> Iterator[tuple[Kind, str]]:

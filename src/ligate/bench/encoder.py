@@ -35,8 +35,10 @@ class Encoder:
         """[N, D] unit vectors of N token lists, with gradients if they are on."""
         import torch
 
-        ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in batch], batch_first=True)
-        mask = torch.nn.utils.rnn.pad_sequence([torch.ones(len(row)) for row in batch], batch_first=True)
+        pad = torch.nn.utils.rnn.pad_sequence
+        filler = self.tokenizer.pad_token_id or 0
+        ids = pad([torch.tensor(row) for row in batch], batch_first=True, padding_value=filler)
+        mask = pad([torch.ones(len(row)) for row in batch], batch_first=True)
         with fast_arithmetic():
             hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         mean = (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
@@ -63,7 +65,7 @@ def load(folder: Path) -> Encoder:
 
 
 def embed(encoder: Encoder, tokens: Sequence[Sequence[int]], state: Mapping[str, Tensor] | None = None) -> Tensor:
-    """[N, D] unit vectors without gradients; with `state`, those of other weights in the same architecture."""
+    """[N, D] unit vectors without gradients. With `state`, the encoder takes these weights before, and keeps them."""
     import torch
 
     if state is not None:
@@ -74,9 +76,7 @@ def embed(encoder: Encoder, tokens: Sequence[Sequence[int]], state: Mapping[str,
     with torch.no_grad():
         parts = [encoder.vectors([tokens[i] for i in order[k : k + _BATCH]]) for k in range(0, len(order), _BATCH)]
     encoder.model.train(was_training)
-    vectors = torch.empty_like(torch.cat(parts))
-    vectors[order] = torch.cat(parts)
-    return vectors
+    return torch.cat(parts)[torch.tensor(order).argsort()]
 
 
 def logits(vectors: Tensor, head: Tensor) -> Tensor:

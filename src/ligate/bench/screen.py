@@ -18,12 +18,10 @@ from ligate.bench.words import megabytes, percent, points, seconds
 
 def scores(results: Results) -> Table:
     """Accuracy of every network per task and on average, with the paired difference to the plain average."""
-    table = Table(box=box.SIMPLE_HEAD, title="Accuracy on the test split, %", title_justify="left")
+    table = _table("Accuracy on the test split, %")
     table.add_column("network", no_wrap=True)
     for heading in (*(task.name for task in TASKS), "mean", "vs average ± SE"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for heading in ("chosen", "merging", "peak"):
-        table.add_column(heading, justify="left" if heading == "chosen" else "right", no_wrap=True)
     group = results.rows[0].group
     for row in results.rows:
         if row.group != group:
@@ -33,12 +31,21 @@ def scores(results: Results) -> Table:
     return table
 
 
+def costs(results: Results) -> Table:
+    """What was chosen for each merge, and what the merge took."""
+    table = _table("Merging: the chosen coefficient, time, peak memory of the process")
+    for heading in ("method", "chosen", "time", "peak"):
+        table.add_column(heading, justify="right" if heading in ("time", "peak") else "left", no_wrap=True)
+    for row in results.merges:
+        if row.merged:
+            table.add_row(row.title, row.coefficient, seconds(row.merged.seconds), megabytes(row.merged.peak_bytes))
+    return table
+
+
 def differences(results: Results) -> Table:
     """Every merge against every other."""
     titles = [row.title for row in results.merges]
-    table = Table(
-        box=box.SIMPLE_HEAD, title="Row minus column, points of mean accuracy ± paired SE", title_justify="left"
-    )
+    table = _table("Row minus column, points of mean accuracy ± paired SE")
     table.add_column("")
     for title in titles[:-1]:
         table.add_column(title, justify="right", no_wrap=True)
@@ -69,10 +76,13 @@ def _cells(row: Row, results: Results) -> Sequence[str]:
     title = f"{row.title} ({row.note})" if row.group == "merged" and row.note else row.title
     values = (*map(percent, row.scores), percent(row.mean))
     against = "" if row.title == AVERAGE else points(results.difference(row.title, AVERAGE))
-    cost = (seconds(row.merged.seconds), megabytes(row.merged.peak_bytes)) if row.merged else ("", "")
-    return (title, *values, against, row.coefficient, *cost)
+    return (title, *values, against)
 
 
 def _told(results: Results, one: str, other: str) -> str:
     difference = results.difference(one, other)
     return points(difference) if difference.resolved else f"[dim]{points(difference)}\nnot resolved[/dim]"
+
+
+def _table(title: str) -> Table:
+    return Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
