@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ligate.core.errors import StorageError
+
 NAME = "journal.jsonl"
 
 
@@ -27,8 +29,12 @@ class Journal:
     """Append-only; safe to call from several threads."""
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._path = path
+        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         self._lock = threading.Lock()
+        size = os.fstat(self._fd).st_size
+        if size and os.pread(self._fd, 1, size - 1) != b"\n":
+            self._write(b"\n")  # the last line is torn: the next must not become part of it
 
     def begin(self, head: Mapping[str, Any]) -> None:
         self._append(dict(head))
@@ -46,7 +52,15 @@ class Journal:
     def _append(self, line: Mapping[str, Any]) -> None:
         data = (json.dumps(line, separators=(",", ":")) + "\n").encode()
         with self._lock:
-            os.write(self._fd, data)
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            while data:  # a disk that is nearly full takes a part
+                data = data[os.write(self._fd, data) :]
+        except OSError as error:
+            hint = "make room, or write to another disk."
+            raise StorageError(f"cannot be written: {error.strerror}", where=str(self._path), hint=hint) from None
 
 
 class Claims(NamedTuple):
@@ -69,10 +83,14 @@ def read(path: Path) -> Claims | None:
     segments: dict[tuple[str, int], Done] = {}
     stats: dict[str, Mapping[str, Any]] = {}
     for line in filter(None, map(_object, lines[1:])):
-        if "stats" in line:
-            stats[str(line.get("tensor"))] = line["stats"]
-        elif (done := _done(line)) is not None:
-            segments[str(line["tensor"]), int(line["segment"])] = done
+        match line:
+            case {"tensor": str(tensor), "stats": dict(found)}:
+                stats[tensor] = found
+            case {"tensor": str(tensor), "segment": int(index), "out": str(out), "in": list(operands)}:
+                if (done := _done(out, operands)) is not None:
+                    segments[tensor, index] = done
+            case _:
+                continue
     return Claims(head, segments, stats)
 
 
@@ -84,10 +102,8 @@ def _object(line: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _done(line: Mapping[str, Any]) -> Done | None:
+def _done(out: str, operands: Sequence[str]) -> Done | None:
     try:
-        int(line["segment"])
-        operands: Sequence[str] = line["in"]
-        return Done(bytes.fromhex(line["out"]), tuple(map(bytes.fromhex, operands)))
-    except (KeyError, TypeError, ValueError):
+        return Done(bytes.fromhex(out), tuple(map(bytes.fromhex, operands)))
+    except (TypeError, ValueError):
         return None
