@@ -9,7 +9,7 @@ BENCH ?=
 .PHONY: help demo test check bench docs clean distclean
 
 help:
-	@echo "make demo       merge real fine-tuned models, score and explain them (about 4 minutes)"
+	@echo "make demo       merge real fine-tuned models, score and explain them"
 	@echo "make test       run the tests"
 	@echo "make check      style, types, doors between rooms, method contract, doctests"
 	@echo "make bench      time Ligate against a plain copy and mergekit (26 GB of disk)"

@@ -105,8 +105,11 @@ def run(one: Contender) -> Mapping[str, float]:
 
 
 def _remove(out: Path | None) -> None:
+    """The output, what a failed run left of it, and Ligate's log beside it."""
     if out is not None:
         shutil.rmtree(out, ignore_errors=True)
+        shutil.rmtree(out.with_name(f"{out.name}.partial"), ignore_errors=True)
+        out.with_name(f"{out.name}.log.json").unlink(missing_ok=True)
 
 
 def drop_from_memory(folders: Iterable[Path]) -> None:
