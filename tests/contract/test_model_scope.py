@@ -40,12 +40,10 @@ def models(dtype):
     return [{name: x.to(dtype) for name, x in model.items()} for model in (base, *changed)]
 
 
-def merged(states, dtype, threads=2, **given):
+def merged(states, dtype, threads=2, weights=None):
+    """`weights`: by tensor, of the three models."""
     card = _catalogue.load("merge/ties")
-    params = {name: param.default for name, param in card.params.items()} | {
-        "density": (0.2,) * 3,
-        "weight": (1.0,) * 3,
-    }
+    params = {name: param.default for name, param in card.params.items()} | {"density": (0.2,) * 3}
     outs = tuple(
         Out(
             name,
@@ -54,7 +52,7 @@ def merged(states, dtype, threads=2, **given):
             card.id,
             tuple(Operand(k, name) for k in (1, 2, 3)),
             Operand(0, name),
-            params,
+            params | {"weight": (weights or {}).get(name, (1.0,) * 3)},
         )
         for name, shape in SHAPES.items()
     )
@@ -68,15 +66,19 @@ def flat(state):
     return np.concatenate([state[name].double().numpy().ravel() for name in SHAPES])
 
 
-def by_definition(base, tuned, share):
+def by_definition(base, tuned, share, weights=1.0):
+    """`weights` [K, N]."""
     tau = np.stack([model - base for model in tuned])
     k = max(1, int(share * tau.shape[1]))
     bounds = np.sort(np.abs(tau), axis=1)[:, -k]
     kept = np.where(np.abs(tau) >= bounds[:, None], tau, 0)
-    sign = np.sign(kept.sum(0))
+    weights = np.broadcast_to(weights, tau.shape)
+    sign = np.sign((weights * kept).sum(0))
     sign[sign == 0] = 1 if sign.sum() > 0 else -1
     agree = (np.sign(kept) == sign) & (kept != 0)
-    return base + (kept * agree).sum(0) / np.maximum(agree.sum(0), 1), bounds, (np.abs(tau) >= bounds[:, None]).sum(1)
+    total, divisor = (weights * kept * agree).sum(0), (weights * agree).sum(0)
+    merged = base + total / np.where(divisor == 0, 1, divisor)
+    return merged, bounds, (np.abs(tau) >= bounds[:, None]).sum(1)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
@@ -90,3 +92,16 @@ def test_one_threshold_and_one_majority_for_the_whole_model(dtype, cuts):
     assert (flat(result) != rounded).mean() <= 5e-4
     again, _ = merged(states, dtype, threads=1)
     assert all(torch.equal(result[name], again[name]) for name in SHAPES)
+
+
+def test_weights_that_differ_by_tensor_leave_the_threshold_and_the_majority_whole(cuts):
+    states, dtype = models(torch.float32), torch.float32
+    weights = {"embed": (0.5, 1.0, 2.0), "w": (1.0, 0.25, 1.0), "norm": (3.0, 1.0, 0.5)}
+    by_entry = np.concatenate(
+        [np.tile(weights.get(name, (1.0,) * 3), (int(np.prod(shape)), 1)) for name, shape in SHAPES.items()]
+    ).T
+    result, stats = merged(states, dtype, weights=weights)
+    expected, bounds, kept = by_definition(flat(states[0]), [flat(state) for state in states[1:]], 0.2, by_entry)
+    assert stats["threshold"]["kept"] == kept.tolist()
+    np.testing.assert_allclose(stats["threshold"]["threshold"], bounds, rtol=1e-7)
+    np.testing.assert_allclose(flat(result), expected, rtol=1e-6, atol=1e-9)

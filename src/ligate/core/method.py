@@ -2,7 +2,7 @@
 
 A rule is called once per block of a tensor: `rule(base, tuned, *, site, **stats, **params) -> block`.
     base    [B] or None; tuned [K, B]; float32 for 16-bit checkpoints, float64 for 32- and 64-bit ones
-    site    where the block lies; None in a notebook
+    site    where the block lies; None in a notebook; left out for a rule that does not take it
     stats   values measured in earlier passes over the whole tensor or model; a rule computes a missing one itself
 It returns [B] in the dtype it was given. Only the sink rounds.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .params import Param, read_params
@@ -54,7 +55,7 @@ class Stat(NamedTuple):
     finish: Callable[[Any], Any]
     report: Callable[[Any], Mapping[str, Any]] | None = None  # value -> plain data for the record
     sample: Callable[[Any], int | None] = lambda state: None  # state at the start of a pass -> elements, or all
-    group: Hashable = ()  # scope "model": only tensors with equal groups are measured together
+    group: Hashable = ()  # scope "model": only tensors with equal groups are measured together, each by its own observe
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,17 @@ class Card:
     reach: Literal["block", "tensor"]  # what one call must see at once
     stats: Callable[[Mapping[str, Any]], Sequence[Stat]]
     check: Callable[[Mapping[str, Any]], None]  # raises RecipeError for values that do not go together
+
+    @property
+    def foreign(self) -> bool:
+        """Whether somebody else wrote the rule."""
+        return not self.function.__module__.startswith("ligate.")
+
+    @cached_property
+    def takes_site(self) -> bool:
+        """Whether the rule wants to know where its block lies; most rules of users do not."""
+        params = inspect.signature(self.function).parameters.values()
+        return any(param.name == "site" or param.kind is param.VAR_KEYWORD for param in params)
 
     @property
     def summary(self) -> str:

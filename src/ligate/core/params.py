@@ -110,7 +110,8 @@ def _param(name: str, annotation: Any, default: Any) -> Param:
     if get_origin(annotation) is Literal:
         return Param(name, str, default, get_args(annotation), None, per_model, optional)
     if annotation not in (float, int, bool):
-        raise TypeError(f"parameter `{name}`: a recipe cannot give a {annotation!r}")
+        found = "has none" if annotation is inspect.Parameter.empty else f"has {annotation!r}"
+        raise TypeError(f"parameter `{name}` needs a type that a recipe can give (float, int, bool, Literal), {found}")
     return Param(name, annotation, default, (), limit, per_model, optional)
 
 

@@ -63,7 +63,7 @@ def apply_segment(job: Job, segment: int, space: Workspace, terms: Terms) -> Non
     check = not terms.allow_nonfinite
     for span, block in _checked_blocks(job, segment, space, hashers, terms):
         base, tuned = _split(job, block.numbers)
-        numbers = _sound(job, rule(base, tuned, site=_site(job, span), **known), block)
+        numbers = _sound(job, rule(span, base, tuned, **known), block)
         if not kernels.narrow(numbers, block.result, check=check) and check:
             raise _broken_result(job, span, block.result)
         _emit(job, span, block.bytes_out, written, terms)
@@ -116,10 +116,25 @@ def _kind(value: Any) -> str:
     return f"{layout}{value.dtype} {tuple(value.shape)}{device}"
 
 
-def _rule(job: Job) -> Callable[..., Tensor]:
+def _rule(job: Job) -> Callable[..., Any]:
+    """The method's function, told where it stands if it asks; what goes wrong in a user's own is said to be its own."""
     if job.card is None:
         raise LigateError("a tensor without a method has no rule", where=job.out.name)
-    return job.card.function
+    card = job.card
+
+    def rule(span: Span, base: Tensor | None, tuned: Tensor, **known: Any) -> Any:
+        try:
+            if card.takes_site:
+                return card.function(base, tuned, site=_site(job, span), **known)
+            return card.function(base, tuned, **known)
+        except Exception as error:
+            if isinstance(error, LigateError) or not card.foreign:
+                raise
+            text = f"the rule fails: {type(error).__name__}: {error}"
+            hint = "mend it; `--debug` shows the line."
+            raise RecipeError(text, where=f"{job.out.method}, tensor {job.out.name}", hint=hint) from error
+
+    return rule
 
 
 def _observe(job: Job, stat: Stat, state: Any, span: Span, block: Block) -> Any:

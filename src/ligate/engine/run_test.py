@@ -280,3 +280,25 @@ def test_torch_threads_of_the_caller_are_put_back():
     plan = _plan({"w": (5,)})
     run(plan, _shelves({"w": (5,)}, 3), lambda _: _card(total), _sink(plan))
     assert torch.get_num_threads() == before
+
+
+def test_a_rule_need_not_ask_where_it_stands():
+    def middle(base, tuned, *, share: float = 0.5):
+        return base + share * (tuned.mean(0) - base)
+
+    plan, shelves = _plan({"w": (5, 3)}, dtype="F32"), _shelves({"w": (5, 3)}, 3, torch.float32)
+    sink = _sink(plan)
+    run(plan, shelves, lambda _: _card(middle), sink)
+    base, *tuned = (shelf.tensors["w"].double() for shelf in shelves)
+    assert torch.equal(sink.tensors["w"], middle(base, torch.stack(tuned)).float())
+
+
+def test_what_fails_in_a_rule_of_the_users_is_told_as_its_own():
+    def broken(base, tuned):
+        return base + missing  # noqa: F821
+
+    broken.__module__ = "plugin.mine"
+    plan, shelves = _plan({"w": (5, 3)}), _shelves({"w": (5, 3)}, 3)
+    with pytest.raises(RecipeError, match="the rule fails: NameError: name 'missing'") as caught:
+        run(plan, shelves, lambda _: _card(broken), _sink(plan))
+    assert "tensor w" in str(caught.value)

@@ -32,7 +32,7 @@ class Group:
     """Jobs that share their statistics: one tensor, or all tensors of a model-wide measurement."""
 
     jobs: Sequence[Job]
-    stats: Sequence[Stat]
+    stats: Sequence[Sequence[Stat]]  # of each job: the same measurements, on numbers that its own parameters may change
     turn: int = 0  # which statistic is being measured
     open: dict[int, Any] = field(default_factory=dict)  # position of a job not yet finished with it -> start state
     due: deque[tuple[int, int]] = field(default_factory=deque)  # (position, segment) not yet folded, in order
@@ -43,30 +43,30 @@ class Group:
     def first_tasks(self) -> list[Task]:
         if all(job.done(i) for job in self.jobs for i in range(len(job.segments))):
             return []
-        return self._measure(fresh=True) if self.stats else self._apply()
+        return self._measure(fresh=True) if self.stats[0] else self._apply()
 
     def finished(self, task: Task, state: Any) -> list[Task]:
         """Take the outcome of a task; the tasks that may start now. Called under the schedule's lock."""
         self.pending -= 1
         if task.stat is not None:
             self.early[task.position, task.segment] = state
-            self._fold(task.stat)
+            self._fold()
         if self.pending or task.stat is None:
             return []
-        self._close_pass(task.stat)
+        self._close_pass()
         if self.open:
             return self._measure(fresh=False)
         self.turn += 1
-        return self._measure(fresh=True) if self.turn < len(self.stats) else self._apply()
+        return self._measure(fresh=True) if self.turn < len(self.stats[0]) else self._apply()
 
     def _measure(self, *, fresh: bool) -> list[Task]:
-        stat = self.stats[self.turn]
         if fresh:
             models = len(self.jobs[0].out.tuned)
-            self.open = dict.fromkeys(range(len(self.jobs)), stat.init(models))
+            self.open = {position: self._stat(position).init(models) for position in range(len(self.jobs))}
         tasks: list[Task] = []
         for position, state in self.open.items():
-            job, sample = self.jobs[position], stat.sample(state)
+            job, stat = self.jobs[position], self._stat(position)
+            sample = stat.sample(state)
             if sample is not None and sample >= job.cut.numel:
                 sample = None  # all of it: an ordinary pass sees every element exactly once
             segments: Iterable[int] = range(len(job.segments)) if sample is None else (0,)
@@ -85,16 +85,22 @@ class Group:
         self.pending = len(tasks)
         return tasks
 
-    def _fold(self, stat: Stat) -> None:
+    def _stat(self, position: int) -> Stat:
+        """What is being measured, as this job measures it; under _WHOLE, as the first one does."""
+        return self.stats[max(position, 0)][self.turn]
+
+    def _fold(self) -> None:
         """Merge states in the order of tensors and segments, whatever order they come in; keep no more than needed."""
         while self.due and self.due[0] in self.early:
             key = self.due.popleft()
+            stat = self._stat(key[0])
             state, into = self.early.pop(key), _WHOLE if stat.scope == "model" else key[0]
             self.folded[into] = stat.merge(self.folded[into], state) if into in self.folded else state
 
-    def _close_pass(self, stat: Stat) -> None:
+    def _close_pass(self) -> None:
         folded, self.folded = self.folded, {}
         for into, state in folded.items():
+            stat = self._stat(into)
             self._settle(stat, list(self.open) if into == _WHOLE else [into], stat.finish(state))
 
     def _settle(self, stat: Stat, positions: Sequence[int], outcome: Any) -> None:
@@ -110,19 +116,20 @@ class Group:
 
 def group_jobs(jobs: Iterable[Job]) -> list[Group]:
     """A group per tensor; one for all tensors of the same rule and models where a statistic spans the model."""
-    groups: dict[Hashable, list[Job]] = {}
+    groups: dict[Hashable, list[tuple[Job, Sequence[Stat]]]] = {}
     for position, job in enumerate(jobs):
-        spanning = [stat for stat in job.stats if stat.scope == "model"]
+        stats = job.stats
+        spanning = [stat for stat in stats if stat.scope == "model"]
         key: Hashable = position
         if spanning:
             labels = tuple(source.label for source in job.sources)
             key = (job.out.method, labels, tuple(stat.group for stat in spanning))
-        groups.setdefault(key, []).append(job)
+        groups.setdefault(key, []).append((job, stats))
     for members in groups.values():
-        widest = max(job.compute for job in members)  # "F32" < "F64": one statistic, one kind of number
-        for job in members:
+        widest = max(job.compute for job, _ in members)  # "F32" < "F64": one statistic, one kind of number
+        for job, _ in members:
             job.compute = widest
-    return [Group(members, members[0].stats) for members in groups.values()]
+    return [Group([job for job, _ in members], [stats for _, stats in members]) for members in groups.values()]
 
 
 class Schedule:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
     """The drop's norms, the thresholds of what survived it, the majority for ties."""
-    scope, same = params["scope"], str(sorted(params.items()))
+    scope, same = params["scope"], tuple(str(params[name]) for name in ("density", "trim", "rescale"))
 
     def survivors(base: Tensor, tuned: Tensor, *, site: Site, **_: Any) -> Iterable[Tensor]:
         return kept_rows(params, base, tuned, site=site)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
     """Thresholds unless all is kept; what the trim took, if that is to be made up for; the majority for ties."""
     scope, density = params["scope"], params["density"]
-    same = tuple(str(params[name]) for name in ("density", "weight", "rescale"))
+    same = (str(density), params["rescale"])  # weights may differ by tensor: the trim does not depend on them
     stats: list[Stat] = []
     if trims(density):
         stats.append(kth_largest("threshold", scope, density, _whole, group=same))
@@ -84,8 +84,9 @@ def ties(
                                           {\sum_k w_k\,[\operatorname{sgn}(w_k \hat\tau_k) = \gamma]}
 
     with :math:`\tau_k = \theta_k - \theta_0`, :math:`d_k` = ``density``, :math:`w_k` = ``weight``, :math:`\lambda` =
-    ``scale``. N counts the entries of the whole model or of one tensor (``scope``); at least one entry is kept unless
-    the density is 0, and so is every entry as large as the last one kept. Without ``normalize`` there is no divisor.
+    ``scale``. N counts the entries of the whole model (of all tensors with this density, where it differs) or of one
+    tensor (``scope``); at least one entry is kept unless the density is 0, and so is every entry as large as the last
+    one kept. Without ``normalize`` there is no divisor.
 
     Shapes: ``base`` [*S]; ``tuned`` [K, *S] for K models, float; returns [*S]. Dtypes are the engine's.
     Source: arXiv:2306.01708 and its official code; weights per model are an addition.
