@@ -13,14 +13,15 @@ import inspect
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from .params import Param, read_params
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Scope = Literal["row", "tensor", "model"]
+Scope = Literal["tensor", "model"]
+Reach = Literal["block", "row", "tensor"]
 
 
 class Site(NamedTuple):
@@ -41,10 +42,11 @@ class Again(NamedTuple):
 class Stat(NamedTuple):
     """One measurement over a tensor (or the whole model) that a rule needs before it can be applied.
 
-    Each segment of a tensor starts from `init(K)`, and the segments' states are merged in order. A pass ends with
-    `finish(state)`: the value, or `Again(state)`: then every segment starts from that state (which must be neutral
-    under merge apart from its settings). In scope "model" the states of all tensors are merged in the order of the
-    plan. `sample` limits a first look to about so many elements of each tensor, at places fixed by the shape alone.
+    Each segment of a tensor starts from an `init(K)` of its own, and the segments' states are merged in order. A pass
+    ends with `finish(state)`: the value, or `Again(state)`: then every segment starts from that state (which must be
+    neutral under merge apart from its settings, and must not be written to). In scope "model" the states of all tensors
+    are merged in the order of the plan. `sample` limits a first look to about so many elements of each tensor, at
+    places fixed by the shape alone.
     """
 
     name: str  # the keyword under which later stats and the rule receive the value
@@ -70,7 +72,7 @@ class Card:
     base: Literal["required", "optional", "unused"]
     models: tuple[int, int | None]  # fewest and most models besides the base
     symmetric: bool  # the order of the models is irrelevant
-    reach: Literal["block", "tensor"]  # what one call must see at once
+    reach: Reach  # what one call must see at once
     stats: Callable[[Mapping[str, Any]], Sequence[Stat]]
     check: Callable[[Mapping[str, Any]], None]  # raises RecipeError for values that do not go together
 
@@ -97,12 +99,14 @@ def method(
     base: Literal["required", "optional", "unused"],
     models: tuple[int, int | None] = (1, None),
     symmetric: bool = False,
-    reach: Literal["block", "tensor"] = "block",
+    reach: Reach = "block",
     stats: Callable[[Mapping[str, Any]], Sequence[Stat]] = lambda params: (),
     stat_names: Sequence[str] = (),
     check: Callable[[Mapping[str, Any]], None] = lambda params: None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Pin a `Card` on a function as `function.card`. `stat_names` are keywords that the engine fills, not recipes."""
+    if reach not in get_args(Reach):
+        raise TypeError(f"reach '{reach}' is none of {', '.join(get_args(Reach))}")
 
     def pin(function: Callable[..., Any]) -> Callable[..., Any]:
         params = read_params(function, skip=("site", *stat_names))

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
+
+from ligate.core.method import Reach
 
 BLOCK = 1 << 17  # elements; below, handing work over dominates, above 2^18 the caches miss
 SEGMENT = 1 << 25  # elements: 64 MiB of 16-bit numbers
@@ -43,7 +45,7 @@ class Cut(NamedTuple):
         return [Span(start, min(start + GLIMPSE, self.numel)) for start in starts]
 
 
-def cut(shape: Sequence[int], reach: Literal["block", "row", "tensor"] = "block") -> Cut:
+def cut(shape: Sequence[int], reach: Reach = "block") -> Cut:
     """Blocks of any elements, of whole rows (last axis), or of the whole tensor, as the rule needs."""
     numel = math.prod(shape)
     if reach == "tensor":

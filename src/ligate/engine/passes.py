@@ -117,22 +117,15 @@ def _kind(value: Any) -> str:
 
 
 def _rule(job: Job) -> Callable[..., Any]:
-    """The method's function, told where it stands if it asks; what goes wrong in a user's own is said to be its own."""
+    """The method's function, told where it stands if it asks."""
     if job.card is None:
         raise LigateError("a tensor without a method has no rule", where=job.out.name)
     card = job.card
 
     def rule(span: Span, base: Tensor | None, tuned: Tensor, **known: Any) -> Any:
-        try:
-            if card.takes_site:
-                return card.function(base, tuned, site=_site(job, span), **known)
-            return card.function(base, tuned, **known)
-        except Exception as error:
-            if isinstance(error, LigateError) or not card.foreign:
-                raise
-            text = f"the rule fails: {type(error).__name__}: {error}"
-            hint = "mend it; `--debug` shows the line."
-            raise RecipeError(text, where=f"{job.out.method}, tensor {job.out.name}", hint=hint) from error
+        if card.takes_site:
+            return card.function(base, tuned, site=_site(job, span), **known)
+        return card.function(base, tuned, **known)
 
     return rule
 

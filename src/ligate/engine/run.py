@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ligate.core.errors import LigateError
+from ligate.core.errors import LigateError, RecipeError
 from ligate.core.method import Card
 from ligate.core.tensors import Sink, Source, itemsize
 
@@ -78,7 +78,8 @@ def _work(schedule: Schedule, terms: Terms, journal: Journal | None, workers: in
         try:
             with torch.inference_mode():
                 while (task := schedule.take()) is not None:
-                    schedule.finish(task, _perform(task, space, terms, journal))
+                    with _told(task.job):
+                        schedule.finish(task, _perform(task, space, terms, journal))
         except BaseException as error:
             failures.append(error)
             schedule.stop()
@@ -91,24 +92,36 @@ def _work(schedule: Schedule, terms: Terms, journal: Journal | None, workers: in
             worker.join()
     except BaseException:  # Ctrl-C reaches the main thread only
         schedule.stop()
-        for worker in crew:
+        for worker in filter(threading.Thread.is_alive, crew):
             worker.join()
         raise
     if failures:
         raise failures[0]
 
 
-def _perform(task: Task, space: Workspace, terms: Terms, journal: Journal | None) -> Any:
-    job = task.job
+@contextmanager
+def _told(job: Job) -> Generator[None]:
+    """Every error names the tensor; what goes wrong in a user's own method is said to be its own."""
     try:
-        if task.stat is not None:
-            if task.sample is not None:
-                return observe_sample(job, task.stat, task.state, task.sample, space, terms)
-            return observe_segment(job, task.stat, task.state, task.segment, space, terms)
-        perform = copy_segment if job.card is None else apply_segment
-        perform(job, task.segment, space, terms)
+        yield
     except LigateError as error:
         raise (error if job.out.name in error.where else error.inside(tensor=job.out.name)) from None
+    except Exception as error:
+        if job.card is None or not job.card.foreign or isinstance(error, (OSError, MemoryError)):
+            raise
+        text = f"the rule fails: {type(error).__name__}: {error}"
+        hint = "mend it; `--debug` shows the line."
+        raise RecipeError(text, where=f"{job.out.method}, tensor {job.out.name}", hint=hint) from error
+
+
+def _perform(task: Task, space: Workspace, terms: Terms, journal: Journal | None) -> Any:
+    job = task.job
+    if task.stat is not None:
+        if task.sample is not None:
+            return observe_sample(job, task.stat, task.start(), task.sample, space, terms)
+        return observe_segment(job, task.stat, task.start(), task.segment, space, terms)
+    perform = copy_segment if job.card is None else apply_segment
+    perform(job, task.segment, space, terms)
     if journal is not None:
         _enter(journal, job, task.segment)
     return None

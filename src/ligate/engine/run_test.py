@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import signal
+import tempfile
 import threading
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -302,3 +306,68 @@ def test_what_fails_in_a_rule_of_the_users_is_told_as_its_own():
     with pytest.raises(RecipeError, match="the rule fails: NameError: name 'missing'") as caught:
         run(plan, shelves, lambda _: _card(broken), _sink(plan))
     assert "tensor w" in str(caught.value)
+
+
+@pytest.mark.parametrize("scope", ["tensor", "model"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_statistic_may_write_to_its_state(scope, threads, small_cuts):
+    def observe(state, base, tuned, *, site):
+        state += tuned.shape[1]
+        return state
+
+    def rule(base, tuned, *, site, seen):
+        return torch.full_like(tuned[0], seen)
+
+    stat = Stat("seen", scope, lambda models: torch.zeros(()), observe, lambda a, b: a.add_(b), lambda state: state)
+    plan = _plan(SHAPES, 1, dtype="F32", base=False)
+    sink = _sink(plan)
+    run(plan, _shelves(SHAPES, 1), lambda _: _card(rule, stat), sink, threads=threads)
+    sizes = {name: tensor.numel() for name, tensor in sink.tensors.items()}
+    for name, size in sizes.items():
+        wanted = size if scope == "tensor" else sum(sizes.values())
+        assert sink.tensors[name].tolist() == torch.full(SHAPES[name], wanted).tolist()
+
+
+def test_what_a_statistic_does_wrong_names_the_tensor():
+    def finish(state):
+        return 1 / state
+
+    finish_stat = Stat("look", "tensor", lambda models: 0, lambda s, *_, site: s, lambda a, b: a, finish)
+    report_stat = finish_stat._replace(finish=lambda state: 1, report=lambda value: {"told": object()})
+    for stat in (finish_stat, report_stat):
+
+        def rule(base, tuned, *, site, look):
+            return base
+
+        rule.__module__ = "plugin.mine"
+        with pytest.raises(RecipeError, match=r"m, tensor w: the rule fails: (ZeroDivision|Type)Error"):
+            _run_with_journal(_plan({"w": (5, 3)}), _shelves({"w": (5, 3)}, 3), _card(rule, stat))
+
+
+def _run_with_journal(plan, shelves, card):
+    with tempfile.TemporaryDirectory() as folder, closing(Journal(Path(folder) / "journal.jsonl")) as journal:
+        return run(plan, shelves, lambda _: card, _sink(plan), journal=journal)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_interruption_stops_the_workers(threads, small_cuts):
+    """As Ctrl-C does in a thread that waits for them."""
+    stopped = threading.Event()
+
+    def progress(nbytes):
+        if not stopped.is_set():
+            stopped.set()
+            signal.raise_signal(signal.SIGINT)
+
+    plan, shelves = _plan(SHAPES), _shelves(SHAPES, 3)
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, shelves, lambda _: _card(total), _sink(plan), threads=threads, progress=progress)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ligate-")]
+
+
+def test_words_of_a_card_that_nobody_knows_are_refused():
+    stat = Stat("look", "layer", lambda models: 0, lambda s, *_, site: s, lambda a, b: a, lambda s: s)
+    with pytest.raises(RecipeError, match="statistic `look` has the scope 'layer'"):
+        run(_plan({"w": (5,)}), _shelves({"w": (5,)}, 3), lambda _: _card(total, stat), _sink(_plan({"w": (5,)})))
+    with pytest.raises(TypeError, match="reach 'column'"):
+        _card(total, reach="column")

@@ -6,9 +6,10 @@ import threading
 from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
-from ligate.core.method import Again, Stat
+from ligate.core.errors import RecipeError
+from ligate.core.method import Again, Scope, Stat
 
 from .job import Job
 
@@ -23,8 +24,14 @@ class Task(NamedTuple):
     position: int  # of the job in its group
     segment: int
     stat: Stat | None
-    state: Any
+    state: Any  # of the pass before, for `stat` to go on from; None begins anew
     sample: int | None
+
+    def start(self) -> Any:
+        """What to observe into. No two segments get the same new state: a statistic may write to it."""
+        if self.stat is None or self.state is not None:
+            return self.state
+        return self.stat.init(len(self.job.out.tuned))
 
 
 @dataclass
@@ -34,7 +41,7 @@ class Group:
     jobs: Sequence[Job]
     stats: Sequence[Sequence[Stat]]  # of each job: the same measurements, on numbers that its own parameters may change
     turn: int = 0  # which statistic is being measured
-    open: dict[int, Any] = field(default_factory=dict)  # position of a job not yet finished with it -> start state
+    open: dict[int, Any] = field(default_factory=dict)  # position of a job not yet finished with it -> `Task.state`
     due: deque[tuple[int, int]] = field(default_factory=deque)  # (position, segment) not yet folded, in order
     early: dict[tuple[int, int], Any] = field(default_factory=dict)  # states that came before their turn
     folded: dict[int, Any] = field(default_factory=dict)  # merged so far: by position, or all under _WHOLE
@@ -51,7 +58,11 @@ class Group:
         if task.stat is not None:
             self.early[task.position, task.segment] = state
             self._fold()
-        if self.pending or task.stat is None:
+        if self.pending:
+            return []
+        if task.stat is None:
+            for job in self.jobs:
+                job.values.clear()  # they may be large, and nobody asks for them any more
             return []
         self._close_pass()
         if self.open:
@@ -61,16 +72,15 @@ class Group:
 
     def _measure(self, *, fresh: bool) -> list[Task]:
         if fresh:
-            models = len(self.jobs[0].out.tuned)
-            self.open = {position: self._stat(position).init(models) for position in range(len(self.jobs))}
+            self.open = dict.fromkeys(range(len(self.jobs)))
         tasks: list[Task] = []
         for position, state in self.open.items():
-            job, stat = self.jobs[position], self._stat(position)
-            sample = stat.sample(state)
-            if sample is not None and sample >= job.cut.numel:
-                sample = None  # all of it: an ordinary pass sees every element exactly once
-            segments: Iterable[int] = range(len(job.segments)) if sample is None else (0,)
-            tasks += [Task(self, job, position, segment, stat, state, sample) for segment in segments]
+            first = Task(self, self.jobs[position], position, 0, self._stat(position), state, None)
+            sample = self._stat(position).sample(first.start())
+            if sample is None or sample >= first.job.cut.numel:  # an ordinary pass sees every element exactly once
+                tasks += [first._replace(segment=segment) for segment in range(len(first.job.segments))]
+            else:
+                tasks.append(first._replace(sample=sample))
         self.due = deque((task.position, task.segment) for task in tasks)
         self.pending = len(tasks)
         return tasks
@@ -119,17 +129,26 @@ def group_jobs(jobs: Iterable[Job]) -> list[Group]:
     groups: dict[Hashable, list[tuple[Job, Sequence[Stat]]]] = {}
     for position, job in enumerate(jobs):
         stats = job.stats
+        _check_scopes(job, stats)
         spanning = [stat for stat in stats if stat.scope == "model"]
         key: Hashable = position
         if spanning:
             labels = tuple(source.label for source in job.sources)
-            key = (job.out.method, labels, tuple(stat.group for stat in spanning))
+            key = (job.out.method, labels, tuple(stat.name for stat in stats), tuple(stat.group for stat in spanning))
         groups.setdefault(key, []).append((job, stats))
     for members in groups.values():
         widest = max(job.compute for job, _ in members)  # "F32" < "F64": one statistic, one kind of number
         for job, _ in members:
             job.compute = widest
     return [Group([job for job, _ in members], [stats for _, stats in members]) for members in groups.values()]
+
+
+def _check_scopes(job: Job, stats: Iterable[Stat]) -> None:
+    """A scope that is misspelt would be measured by tensor, and nobody would notice."""
+    for stat in stats:
+        if stat.scope not in get_args(Scope):
+            text = f"the statistic `{stat.name}` has the scope '{stat.scope}'"
+            raise RecipeError(text, where=f"method {job.out.method}", hint=f"it may be {' or '.join(get_args(Scope))}.")
 
 
 class Schedule:
