@@ -11,6 +11,8 @@ import sys
 import time
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 SLOW = '''
 import time
@@ -92,6 +94,18 @@ def test_a_replay_without_a_log_says_what_it_needs(desk, fine, ligate):
     assert ran.code == 3
     assert "--source base=PATH --source a=PATH --source b=PATH" in ran.err
     fine("replay", "out", "again", "--source", "base=base", "--source", "a=a", "--source", "b=b")
+
+
+def test_a_replay_with_quite_another_model_tells_some_of_the_differences(desk, fine, ligate):
+    for number, label in enumerate(("base", "a", "b", "other")):
+        (desk / label).mkdir(exist_ok=True)
+        numbers = {f"layers.{layer}.up.weight": torch.full((4,), float(number)) for layer in range(20)}
+        save_file(numbers, desk / label / "model.safetensors")
+    fine("merge", "recipe.yaml", "out")
+    ran = ligate("replay", "out", "again", "--source", "a=other")
+    assert ran.code == 6
+    assert ran.err.count("... and 15 more of this kind") == 2
+    assert "source a, tensor layers.0.up.weight was another one" in ran.err
 
 
 def test_a_source_nobody_knows_is_refused(desk, fine, ligate):
@@ -223,6 +237,34 @@ def test_a_changed_input_refuses_to_be_resumed(desk, killed, ligate):
     assert ran.code == 3
     assert "has changed since" in ran.err
     assert (desk / "out.partial").exists()
+
+
+def test_a_changed_plugin_refuses_to_be_resumed(desk, monkeypatch, ligate):
+    """Half of the tensors by the old rule and half by the new one would be nobody's merge."""
+    from ligate.verbs import execute
+
+    def die(*arguments, **options):
+        raise KeyboardInterrupt
+
+    (desk / "slow.py").write_text(SLOW)
+    with monkeypatch.context() as patch:
+        patch.setattr(execute, "publish", die)
+        assert ligate("merge", "--method", "slow", "a", "b", "--plugin", "slow.py", "-o", "out").code == 130
+    (desk / "slow.py").write_text(SLOW + "\n# another rule\n")
+    ran = ligate("resume", "out")
+    assert ran.code == 3
+    assert "slow.py: has changed since" in ran.err
+
+
+def test_another_version_does_not_finish_what_this_one_began(killed, ligate, monkeypatch):
+    from ligate.verbs import merge
+
+    killed()
+    now = merge.versions()
+    monkeypatch.setattr(merge, "versions", lambda: {**now, "torch": "99.0"})
+    ran = ligate("resume", "out")
+    assert ran.code == 3
+    assert f"the merge was begun with torch {now['torch']}, this is 99.0" in ran.err
 
 
 def test_room_that_is_taken_already_is_not_needed_again(desk, killed, fine, monkeypatch):

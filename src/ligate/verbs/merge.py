@@ -16,7 +16,7 @@ from ligate.recipe.schema import AdapterSpec, SourceSpec
 from .canonical import canonical
 from .execute import Merged, execute, settle
 from .given import GivenRecipe, Overrides, Size, given_bytes, given_recipe, lookup_with
-from .outcome import read_record
+from .outcome import read_record, versions
 from .sources import absolute, stamps
 from .undertaking import How, Undertaking, undertaking
 from .watch import Nobody, Watch
@@ -79,9 +79,9 @@ def resume(
             return _already_named(place)
         start = place.read_start()
         how = _how(start, threads, None if memory is None else given_bytes(memory))
+        _refuse_changed(start["inputs"], start.get("versions", {}))
         lookup = lookup_with(how.plugins)
         recipe = parse_text(json.dumps(start["recipe"], ensure_ascii=False), str(place.folder / "merge.json"))
-        _refuse_changed(start["inputs"])
         with undertaking(recipe, place.out, how, lookup, taken=place.nbytes()) as job:
             return execute(job, place, watch)
 
@@ -91,8 +91,14 @@ def _start(job: Undertaking) -> dict[str, Any]:
     return {
         "recipe": canonical(job.recipe, job.lookup, _absolute),
         "how": asdict(job.how),
-        "inputs": stamps(job.sources),
+        "inputs": [*stamps(job.sources), *map(_stamp, job.how.plugins)],
+        "versions": versions(),
     }
+
+
+def _stamp(path: str) -> list[Any]:
+    status = Path(path).stat()
+    return [path, status.st_size, status.st_mtime_ns]
 
 
 def _absolute(spec: SourceSpec | AdapterSpec, label: str) -> str:
@@ -105,18 +111,22 @@ def _how(start: Mapping[str, Any], threads: int | None, memory: int | None) -> H
     return replace(how, threads=threads or how.threads, memory=memory or how.memory, plugins=tuple(how.plugins))
 
 
-def _refuse_changed(inputs: Sequence[Sequence[Any]]) -> None:
-    """Sizes and times; the digests of what was read are compared by whoever replays."""
+def _refuse_changed(inputs: Sequence[Sequence[Any]], begun_with: Mapping[str, str]) -> None:
+    """Sizes and times, since whoever replays compares digests; and versions, since others may calculate otherwise."""
+    hint = "put the old {} back, or merge again with `--overwrite`."
     found: list[LigateError] = []
     for path, size, time in inputs:
         try:
-            status = Path(path).stat()
-            same = (status.st_size, status.st_mtime_ns) == (size, time)
+            same = _stamp(path) == [path, size, time]
         except OSError:
             same = False
         if not same:
-            hint = "put the old file back, or merge again with `--overwrite`."
-            found.append(InputError("has changed since the merge began", where=path, hint=hint))
+            found.append(InputError("has changed since the merge began", where=path, hint=hint.format("file")))
+    for name, version in versions().items():
+        before = begun_with.get(name, "of another version")
+        if before != version:
+            text = f"the merge was begun with {name} {before}, this is {version}"
+            found.append(InputError(text, hint=hint.format("version")))
     raise_all(found)
 
 
