@@ -69,7 +69,8 @@ def prove(workdir: Path, name: str) -> Proof:
     same = sum((again / path).is_file() and filecmp.cmp(merged / path, again / path, shallow=False) for path in files)
     _damaged_copy(merged, damaged)
     noticed = typed(["verify", f"damaged/{name}"], workdir)
-    shutil.rmtree(damaged.parent)
+    for copy in (again, damaged):  # hundreds of megabytes that have served
+        shutil.rmtree(copy.parent)
     (workdir / "recipes" / f"{WRONG}.yaml").write_text(shipped(WRONG), encoding="utf-8")
     refused = typed(["merge", f"recipes/{WRONG}.yaml", f"merged/{WRONG}"], workdir)
     left = any(path.name.startswith(WRONG) for path in merged.parent.iterdir())

@@ -33,7 +33,7 @@ def scores(results: Results) -> Table:
 
 def costs(results: Results) -> Table:
     """What was chosen for each merge, and what the merge took."""
-    table = _table("Merging: the chosen coefficient, time, peak memory of the process")
+    table = _table("Merging: coefficient, time, peak memory")
     for heading in ("method", "chosen", "time", "peak"):
         table.add_column(heading, justify="right" if heading in ("time", "peak") else "left", no_wrap=True)
     for row in results.merges:
