@@ -122,6 +122,28 @@ def test_diff_measures_and_draws(desk, fine):
     assert short.count("layers.") == 3
 
 
+def test_models_with_adapters_are_looked_at_like_others(desk, fine):
+    rows, columns = torch.ones(16, 2), torch.ones(2, 8)
+    adapter = desk / "lora"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 2}))
+    prefix = "base_model.model.layers.1.up"
+    save_file(
+        {f"{prefix}.lora_A.weight": columns, f"{prefix}.lora_B.weight": rows}, adapter / "adapter_model.safetensors"
+    )
+    found = fine("diff", "base", "base+lora", "--json").json
+    changed = {one["name"]: one["largest"] for one in found["tensors"] if one["largest"]}
+    assert changed == {"layers.1.up.weight": 2.0}
+    assert fine("inspect", "base+lora", "--json").json["label"] == "base-lora"
+
+
+def test_a_distance_that_is_not_finite_is_called_so(desk, fine):
+    tensors = load_file(desk / "b" / "model.safetensors")
+    tensors["norm.weight"][0] = float("nan")
+    save_file(tensors, desk / "b" / "model.safetensors")
+    assert "not finite" in fine("diff", "a", "b").out
+
+
 @pytest.mark.parametrize("method", _catalogue.ids())
 def test_every_card_can_be_shown(fine, method):
     text = fine("methods", method).out
@@ -189,3 +211,17 @@ def test_a_result_that_does_not_work_is_told(llamas, fine, ligate):
     assert ran.code == 3
     assert "lm_head.weight" in ran.err
     assert ligate("check", "base", "--load").code == 3
+
+
+def test_a_result_that_is_cut_short_is_named(llamas, ligate):
+    file = llamas / "x" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    ran = ligate("check", "x", "--load")
+    assert ran.code == 3
+    assert all(word in ran.err for word in ("model.safetensors", "cut short"))
+
+
+def test_a_folder_instead_of_a_recipe_gets_the_right_command(desk, fine, ligate):
+    ran = ligate("check", "base")
+    assert ran.code == 2
+    assert "`ligate check OUT --load`" in ran.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,6 +57,7 @@ def _report(found: Difference, shown: int) -> str:
 
 
 def _row(d: Distance) -> tuple[str, ...]:
-    relative = "from zero" if d.relative is None else f"{d.relative:.4g}"
+    undefined = "from zero" if math.isfinite(d.largest) else "not finite"
+    relative = undefined if d.relative is None else f"{d.relative:.4g}"
     cosine = "-" if d.cosine is None else f"{d.cosine:.6f}"
     return (d.name, shape(d.shape), relative, f"{d.largest:.4g}", cosine, f"{d.equal:.2%}")

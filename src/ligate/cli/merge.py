@@ -89,7 +89,7 @@ def merge(
 def told(merged: Merged) -> str:
     """The result in one line."""
     speed = f", {size(merged.nbytes / merged.seconds)}/s" if merged.seconds > 1 else ""
-    dropped = f", {merged.dropped} dropped on request" if merged.dropped else ""
+    dropped = f", {merged.dropped} left out as asked" if merged.dropped else ""
     digest = f"; digest {merged.digest}" if merged.digest else ""
     written = f"{merged.tensors} tensors{dropped}, {size(merged.nbytes)} in {duration(merged.seconds)}{speed}"
     return f"{merged.out}: {written}{digest}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_SHOWN = 20
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`did you mean 'density'?`, or the list of known names when nothing is near."""
@@ -12,4 +14,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
     if close:
         return f"did you mean '{close[0]}'?"
-    return f"known: {', '.join(choices)}" if choices else "nothing is known here"
+    more = f" and {len(choices) - _SHOWN:,} more" if len(choices) > _SHOWN else ""
+    return f"known: {', '.join(choices[:_SHOWN])}{more}" if choices else "nothing is known here"

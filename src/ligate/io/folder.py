@@ -113,7 +113,9 @@ def no_weights(folder: Path) -> InputError:
     names = sorted(entry.name for entry in folder.iterdir())
     if any(name in _ADAPTERS for name in names):
         return InputError(
-            "is an adapter, not a model", where=str(folder), hint="name its base model, and this as adapter."
+            "is an adapter, not a model",
+            where=str(folder),
+            hint=f"write `BASE+{folder}` with the model it belongs to; in a recipe `adapter:` of a source.",
         )
     if foreign := [name for name in names if Path(name).suffix.lower() in _FOREIGN]:
         return _foreign(folder / foreign[0])

@@ -22,7 +22,10 @@ def parse_file(path: str | Path) -> Recipe:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RecipeError("no such recipe", where=str(path), hint="`ligate init` writes one to start from") from None
-    except (UnicodeDecodeError, IsADirectoryError):
+    except IsADirectoryError:
+        hint = "`ligate check OUT --load` loads a result, `ligate verify OUT` compares it with its record."
+        raise RecipeError("is a folder; a recipe is a YAML text file", where=str(path), hint=hint) from None
+    except UnicodeDecodeError:
         raise RecipeError("a recipe is a YAML text file in UTF-8", where=str(path)) from None
     except OSError as error:
         raise RecipeError(f"cannot be read: {error.strerror}", where=str(path)) from None

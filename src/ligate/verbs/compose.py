@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,11 +9,10 @@ from ligate.core.errors import RecipeError
 from ligate.core.method import Card
 from ligate.core.params import Param
 from ligate.core.suggest import nearest
-from ligate.recipe.schema import AdapterSpec, Gradient, Output, Place, Recipe, Setting, SourceSpec, Step, Value
+from ligate.recipe.schema import Gradient, Output, Place, Recipe, Setting, Step, Value
 
 from .opening import labels_of
-
-_REVISION = re.compile(r"(?P<path>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)")
+from .sources import source_spec
 
 
 def compose(
@@ -29,16 +26,6 @@ def compose(
     settings = settings_of(card, values, tuned, place)
     step = Step(card.id, tuned, labels[0] if base else None, settings=settings, place=Place(place))
     return Recipe(sources, (step,), Output(place=Place(place)))
-
-
-def source_spec(label: str, text: str, place: str) -> SourceSpec:
-    """`path`, `org/name@revision`, either with `+adapter` behind it; a path that exists is never taken apart."""
-    path, adapters = text, tuple[str, ...]()
-    if not os.path.lexists(os.path.expanduser(text)):
-        path, *rest = text.split("+")
-        adapters = tuple(rest)
-    specs = tuple(AdapterSpec(*_revision(adapter)) for adapter in adapters)
-    return SourceSpec(label, *_revision(path), specs, place=Place(place))
 
 
 def settings_of(card: Card, values: Mapping[str, Any], models: Sequence[str], place: str) -> tuple[Setting, ...]:
@@ -84,8 +71,3 @@ def _scalar(text: str) -> Value:
         except ValueError:
             continue
     return word
-
-
-def _revision(text: str) -> tuple[str, str | None]:
-    found = None if os.path.lexists(os.path.expanduser(text)) else _REVISION.fullmatch(text)
-    return (found["path"], found["revision"]) if found else (text, None)

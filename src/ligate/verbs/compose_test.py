@@ -5,8 +5,9 @@ import pytest
 from ligate.core.errors import RecipeError
 from ligate.methods import _catalogue
 from ligate.recipe.schema import AdapterSpec, Gradient
-from ligate.verbs.compose import compose, source_spec, spoken_value
+from ligate.verbs.compose import compose, spoken_value
 from ligate.verbs.opening import label_of, labels_of
+from ligate.verbs.sources import source_spec
 
 TIES, SLERP = _catalogue.load("ties"), _catalogue.load("slerp")
 

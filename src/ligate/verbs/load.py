@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ligate.core.errors import InputError, NonFiniteError, RecipeError
+from ligate.io import open_source
 
 _LENGTH = 8  # tokens
 
@@ -40,11 +41,12 @@ def load(out: str | PathLike[str]) -> Loaded:
     folder = Path(out)
     if not (folder / "config.json").is_file():
         raise InputError("there is no config.json", where=str(out), hint="only a transformers model can be loaded.")
+    open_source(str(folder), label=folder.name).close()  # says what is wrong with a damaged file, and which it is
     transformers.utils.logging.disable_progress_bar()
     model = _model(transformers, folder)
     torch.manual_seed(0)
     with torch.inference_mode():
-        outputs = dict(_tensors("", model(**_inputs(model))))
+        outputs = dict(_tensors("", _run(model, str(out))))
     for name, value in outputs.items():
         if not torch.isfinite(value).all():
             raise NonFiniteError(f"`{name}` holds NaN or infinity after one forward pass", where=str(out))
@@ -58,9 +60,8 @@ def _model(transformers: Any, folder: Path) -> Any:
         names = getattr(config, "architectures", None) or ["AutoModel"]
         kind = getattr(transformers, names[0], transformers.AutoModel)
         model, info = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
-        words = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"transformers cannot load it: {words[0]}", where=str(folder)) from error
+    except Exception as error:  # whatever transformers and the libraries below it raise
+        raise InputError(f"transformers cannot load it: {_words(error)}", where=str(folder)) from error
     wrong = {
         key: sorted(map(str, info.get(key) or ())) for key in ("missing_keys", "unexpected_keys", "mismatched_keys")
     }
@@ -68,6 +69,17 @@ def _model(transformers: Any, folder: Path) -> Any:
     if told:
         raise InputError(f"transformers finds other tensors than it expects: {'; '.join(told)}", where=str(folder))
     return model.eval()
+
+
+def _run(model: Any, where: str) -> Any:
+    try:
+        return model(**_inputs(model))
+    except Exception as error:  # whatever the code of the architecture raises
+        raise InputError(f"it loads, but does not run: {_words(error)}", where=where) from error
+
+
+def _words(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _inputs(model: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a user may hand over as a model: a path, a Hub id, a state dict, a torch module."""
+"""What a user may hand over as a model: a path or a Hub id with or without `+adapter`, a state dict, a module."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ligate.core.errors import InputError
 from ligate.core.tensors import Source
-from ligate.io import open_source
 from ligate.io.memory import MemorySource
+
+from .sources import open_spec, source_spec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +34,7 @@ def opened(model: Model, *, unnamed: str = "model") -> Generator[Source]:
 def open_model(model: Model, *, label: str) -> Source:
     """A source over whatever was handed in; nothing is copied or changed."""
     if isinstance(model, (str, PathLike)):
-        return open_source(str(model), label=label)
+        return open_spec(source_spec(label, str(model), ""))
     return MemorySource(label, state_of(model))
 
 

@@ -68,7 +68,7 @@ def guard_output(out: Path, sources: Mapping[str, Source], needed: int, *, overw
     found = [_used(out, overwrite), _unwritable(out), _is_here(out), _is_source(out, sources)]
     free = free_bytes(out)
     if needed > free:
-        text = f"{needed / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free"
+        text = f"{_spoken(needed)} are needed, {_spoken(free)} are free"
         found.append(StorageError(text, where=str(out), hint="make room, or write to another disk."))
     return [error for error in found if error]
 
@@ -80,6 +80,10 @@ def bytes_needed(planned: tuple[Stage, ...]) -> int:
 
 def free_bytes(out: Path) -> int:
     return shutil.disk_usage(_standing(out)).free
+
+
+def _spoken(nbytes: int) -> str:
+    return f"{nbytes / 1e9:.2f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:.1f} MB"
 
 
 def _used(out: Path, overwrite: bool) -> LigateError | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ligate.core.errors import InputError, RecipeError, VerifyError
 from ligate.core.suggest import nearest
-from ligate.engine.record import NAME, Record
+from ligate.engine.record import NAME, Entry, Record
 from ligate.recipe.parse import parse_text
 from ligate.recipe.schema import Recipe, SourceSpec
 
@@ -20,6 +20,8 @@ from .given import Size
 from .merge import merge
 from .outcome import read_log, read_record, versions
 from .watch import Nobody, Watch
+
+_SHOWN = 5  # differences of one kind
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def replay(
     found = _differences(record, read_record(new))
     if found:
         hint = f"{new} is kept: see `ligate diff {out} {new}`."
-        raise VerifyError("\n".join((f"{len(found)} differences from {out}", *found)), where=str(new), hint=hint)
+        raise VerifyError("\n".join((f"differs from {out}", *found)), where=str(new), hint=hint)
     return Replayed(str(out), str(new), merged.digest, merged.tensors)
 
 
@@ -126,14 +128,21 @@ def _differences(old: Record, new: Record) -> list[str]:
     found: list[str] = []
     for label in old.sources:
         before, after = old.input_digests(label), new.input_digests(label)
-        found += [
-            f"  source {label}, tensor {name} was another one" for name in before if before[name] != after.get(name)
-        ]
-    for name, entry in old.tensors.items():
-        again = new.tensors.get(name)
-        if again is None or again.digest != entry.digest:
-            found.append(f"  tensor {name} differs")
-    found += [f"  tensor {name} is new" for name in new.tensors if name not in old.tensors]
+        others = [name for name in before if before[name] != after.get(name)]
+        found += _told([f"  source {label}, tensor {name} was another one" for name in others])
+    found += _told([f"  tensor {name} differs" for name, entry in old.tensors.items() if _other(new, name, entry)])
+    found += _told([f"  tensor {name} is new" for name in new.tensors if name not in old.tensors])
     names = [*old.files, *(name for name in new.files if name not in old.files)]
     found += [f"  file {name} differs" for name in names if old.files.get(name) != new.files.get(name)]
     return found
+
+
+def _other(new: Record, name: str, entry: Entry) -> bool:
+    again = new.tensors.get(name)
+    return again is None or again.digest != entry.digest
+
+
+def _told(lines: list[str]) -> list[str]:
+    """A wrong source makes every tensor differ: some of them are enough."""
+    more = len(lines) - _SHOWN
+    return [*lines[:_SHOWN], *([f"  ... and {more:,} more of this kind"] if more > 0 else [])]

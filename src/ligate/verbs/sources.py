@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from ligate.core.errors import InputError, LigateError, Problems
 from ligate.core.tensors import Header, Source
 from ligate.engine.plan import Plan
 from ligate.io import open_source
-from ligate.recipe.schema import Recipe, SourceSpec
+from ligate.recipe.schema import AdapterSpec, Place, Recipe, SourceSpec
+
+_REVISION = re.compile(r"(?P<path>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)")
 
 
 class Sources(dict[str, Source]):
@@ -67,6 +70,16 @@ def open_sources(recipe: Recipe, found: list[LigateError]) -> Sources:
     return sources
 
 
+def source_spec(label: str, text: str, place: str) -> SourceSpec:
+    """`path`, `org/name@revision`, either with `+adapter` behind it; a path that exists is never taken apart."""
+    path, adapters = text, tuple[str, ...]()
+    if not os.path.lexists(os.path.expanduser(text)):
+        path, *rest = text.split("+")
+        adapters = tuple(rest)
+    specs = tuple(AdapterSpec(*_revision(adapter)) for adapter in adapters)
+    return SourceSpec(label, *_revision(path), specs, place=Place(place))
+
+
 def open_spec(spec: SourceSpec, path: str | None = None) -> Source:
     """Open one source; `path` where its result lies when it names an earlier step."""
     return open_source(
@@ -102,3 +115,8 @@ def stamps(sources: Mapping[str, Source]) -> list[list[Any]]:
     files = dict.fromkeys(path for source in sources.values() for path in source.files())
     found = ((path, os.stat(path)) for path in files)
     return [[os.path.abspath(path), status.st_size, status.st_mtime_ns] for path, status in found]
+
+
+def _revision(text: str) -> tuple[str, str | None]:
+    found = None if os.path.lexists(os.path.expanduser(text)) else _REVISION.fullmatch(text)
+    return (found["path"], found["revision"]) if found else (text, None)
