@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 CAPACITY = 1 << 18  # numbers held before equal ones are put together
 BINS = 1 << 17
 _INTEGER = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.int64)}
+_Part = tuple["NDArray[Any]", int]  # integers as they came, weight of each
 _Groups = tuple["NDArray[Any]", "NDArray[Any]"]  # different integers in ascending order, weight of each
 
 
@@ -35,7 +36,7 @@ class Pile:
     def __init__(self, low: float = 0.0, high: float = np.inf) -> None:
         self._range = low, high
         self._dtype = np.dtype(np.float32)
-        self._parts: list[tuple[NDArray[Any], int]] = []  # integers as they came, weight of each
+        self._parts: list[_Part] = []
         self._held = 0  # in all parts
         self._groups: _Groups | None = None
         self._bins: NDArray[np.int64] | None = None
@@ -132,7 +133,7 @@ class Pile:
     def _sort_into_bins(self) -> None:
         if self._bins is None:
             return
-        for keys, weight in self._parts:
+        for keys, weight in _joined(self._parts):
             self._bins += np.bincount(self._bin(keys), minlength=BINS) * weight
         if self._groups is not None:
             np.add.at(self._bins, self._bin(self._groups[0]), self._groups[1])
@@ -149,11 +150,17 @@ class Pile:
         return float(_INTEGER[self._dtype].type(min(bits, most)).view(self._dtype))
 
 
-def _counted(parts: Sequence[tuple[NDArray[Any], int]]) -> list[_Groups]:
-    """The numbers of equal weight put together."""
-    found: list[_Groups] = []
+def _joined(parts: Sequence[_Part]) -> Iterator[_Part]:
+    """All numbers of equal weight as one part: many short ones cost more than what they hold."""
     for weight in dict.fromkeys(weight for _, weight in parts):
-        keys, counts = np.unique(np.concatenate([keys for keys, each in parts if each == weight]), return_counts=True)
+        yield np.concatenate([keys for keys, each in parts if each == weight]), weight
+
+
+def _counted(parts: Sequence[_Part]) -> list[_Groups]:
+    """Equal numbers of equal weight put together."""
+    found: list[_Groups] = []
+    for joined, weight in _joined(parts):
+        keys, counts = np.unique(joined, return_counts=True)
         found.append((keys, counts * weight))
     return found
 
