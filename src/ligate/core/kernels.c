@@ -13,7 +13,7 @@
 #define FAST
 #endif
 
-enum { TILE = 4096 }; /* elements that stay in the first-level cache while all models are visited */
+enum { TILE = 4096, STEP = 512 }; /* elements whose counts or float64 sums stay in the first-level cache */
 
 static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -57,42 +57,49 @@ FAST void narrow_odd(const double *restrict from, float *restrict to, size_t n) 
     }
 }
 
-/* out = sum_k weights[k] rows[k], in the order of k. */
-#define WEIGHTED_SUM(NAME, REAL)                                                                               \
-    FAST void NAME(const REAL *restrict rows, const REAL *restrict weights, REAL *restrict out, size_t models, \
-                   size_t n) {                                                                                 \
-        for (size_t start = 0; start < n; start += TILE) {                                                     \
-            size_t size = smaller(TILE, n - start);                                                            \
-            REAL *o = out + start;                                                                             \
-            for (size_t i = 0; i < size; i++) o[i] = weights[0] * rows[start + i];                             \
-            for (size_t k = 1; k < models; k++) {                                                              \
-                const REAL *row = rows + k * n + start;                                                        \
-                REAL weight = weights[k];                                                                      \
-                for (size_t i = 0; i < size; i++) o[i] = o[i] + weight * row[i];                               \
-            }                                                                                                  \
-        }                                                                                                      \
+/* out = (sum_k weights[k] rows[k]) / divisor, in the order of k; in float64, rounded once. */
+#define WEIGHTED_SUM(NAME, REAL)                                                                                \
+    FAST void NAME(const REAL *restrict rows, const double *restrict weights, double divisor,                   \
+                   REAL *restrict out, size_t models, size_t n) {                                               \
+        double sum[STEP];                                                                                       \
+        for (size_t start = 0; start < n; start += STEP) {                                                      \
+            size_t size = smaller(STEP, n - start);                                                             \
+            for (size_t i = 0; i < size; i++) sum[i] = weights[0] * (double)rows[start + i];                    \
+            for (size_t k = 1; k < models; k++) {                                                               \
+                const REAL *row = rows + k * n + start;                                                         \
+                double weight = weights[k];                                                                     \
+                for (size_t i = 0; i < size; i++) sum[i] = sum[i] + weight * (double)row[i];                    \
+            }                                                                                                   \
+            if (divisor == 1)                                                                                   \
+                for (size_t i = 0; i < size; i++) out[start + i] = (REAL)sum[i];                                \
+            else                                                                                                \
+                for (size_t i = 0; i < size; i++) out[start + i] = (REAL)(sum[i] / divisor);                    \
+        }                                                                                                       \
     }
 WEIGHTED_SUM(weighted_sum_f32, float)
 WEIGHTED_SUM(weighted_sum_f64, double)
 
-/* out = sum_k weights[k] (rows[k] - base), in the order of k. */
-#define WEIGHTED_DELTAS(NAME, REAL)                                                                             \
-    FAST void NAME(const REAL *restrict base, const REAL *restrict rows, const REAL *restrict weights,          \
-                   REAL *restrict out, size_t models, size_t n) {                                               \
-        for (size_t start = 0; start < n; start += TILE) {                                                      \
-            size_t size = smaller(TILE, n - start);                                                             \
+/* out = base + scale sum_k weights[k] tau_k, in the order of k; in float64, rounded once. With `models` != 0 a row is a
+ * model and tau its difference from the base; else it is tau. */
+#define ADD_WEIGHTED(NAME, REAL)                                                                                \
+    FAST void NAME(const REAL *restrict base, const REAL *restrict rows, const double *restrict weights,        \
+                   int32_t models, double scale, REAL *restrict out, size_t count, size_t n) {                  \
+        double sum[STEP], from[STEP];                                                                           \
+        for (size_t start = 0; start < n; start += STEP) {                                                      \
+            size_t size = smaller(STEP, n - start);                                                             \
             const REAL *b = base + start;                                                                       \
-            REAL *o = out + start;                                                                              \
-            for (size_t i = 0; i < size; i++) o[i] = weights[0] * (rows[start + i] - b[i]);                     \
-            for (size_t k = 1; k < models; k++) {                                                               \
+            for (size_t i = 0; i < size; i++) from[i] = models ? (double)b[i] : 0;                              \
+            for (size_t i = 0; i < size; i++) sum[i] = weights[0] * ((double)rows[start + i] - from[i]);        \
+            for (size_t k = 1; k < count; k++) {                                                                \
                 const REAL *row = rows + k * n + start;                                                         \
-                REAL weight = weights[k];                                                                       \
-                for (size_t i = 0; i < size; i++) o[i] = o[i] + weight * (row[i] - b[i]);                       \
+                double weight = weights[k];                                                                     \
+                for (size_t i = 0; i < size; i++) sum[i] = sum[i] + weight * ((double)row[i] - from[i]);        \
             }                                                                                                   \
+            for (size_t i = 0; i < size; i++) out[start + i] = (REAL)((double)b[i] + scale * sum[i]);           \
         }                                                                                                       \
     }
-WEIGHTED_DELTAS(weighted_deltas_f32, float)
-WEIGHTED_DELTAS(weighted_deltas_f64, double)
+ADD_WEIGHTED(add_weighted_f32, float)
+ADD_WEIGHTED(add_weighted_f64, double)
 
 /* Counts of |row| > high, >= high, > low, >= low; those strictly between low and high go to `inside`; how many.
  * NaN counts as larger than any number. */
@@ -136,25 +143,26 @@ CENSUS(census_f64, double)
  * scale times the sum over the rows of that sign, divided by the sum of their weights when `least` is not zero:
  * least > 0 is the smallest divisor there can be; least < 0 means |divisor| <= -least counts as 1.
  * With `models` != 0 a row is a model, and its difference from the base is taken first. `tie` is the sign of a zero sum.
- * A sum that is NaN gives NaN.
+ * A sum that is NaN gives NaN. Magnitudes are those of the stored type, all else is float64, rounded once.
  */
 #define DISJOINT_MERGE(NAME, REAL)                                                                              \
     FAST void NAME(const REAL *restrict base, const REAL *restrict rows, const REAL *restrict bounds,           \
-                   const REAL *restrict gains, const REAL *restrict weights, int32_t models, int32_t tie,       \
-                   REAL least, REAL scale, REAL *restrict out, size_t count, size_t n) {                        \
-        enum { STEP = TILE / 4 };                                                                               \
-        REAL total[STEP], plus[STEP], minus[STEP], for_plus[STEP], for_minus[STEP];                             \
+                   const double *restrict gains, const double *restrict weights, int32_t models, int32_t tie,   \
+                   double least, double scale, REAL *restrict out, size_t count, size_t n) {                    \
+        double total[STEP], plus[STEP], minus[STEP], for_plus[STEP], for_minus[STEP];                           \
         for (size_t start = 0; start < n; start += STEP) {                                                      \
             size_t size = smaller(STEP, n - start);                                                             \
             const REAL *b = base + start;                                                                       \
             for (size_t i = 0; i < size; i++) total[i] = plus[i] = minus[i] = for_plus[i] = for_minus[i] = 0;   \
             for (size_t k = 0; k < count; k++) {                                                                \
                 const REAL *row = rows + k * n + start;                                                         \
-                REAL bound = bounds[k], gain = gains[k], weight = weights[k];                                   \
+                REAL bound = bounds[k];                                                                         \
+                double gain = gains[k], weight = weights[k];                                                    \
                 for (size_t i = 0; i < size; i++) {                                                             \
-                    REAL tau = models ? row[i] - b[i] : row[i];                                                 \
-                    REAL magnitude = tau < 0 ? -tau : tau;                                                      \
-                    REAL part = magnitude < bound ? 0 : gain * tau;                                             \
+                    REAL near = models ? row[i] - b[i] : row[i];                                                \
+                    REAL magnitude = near < 0 ? -near : near;                                                   \
+                    double tau = models ? (double)row[i] - (double)b[i] : (double)row[i];                       \
+                    double part = magnitude < bound ? 0 : gain * tau;                                           \
                     total[i] = total[i] + part;                                                                 \
                     plus[i] = plus[i] + (part > 0 ? part : 0);                                                  \
                     minus[i] = minus[i] + (part < 0 ? part : 0);                                                \
@@ -164,14 +172,14 @@ CENSUS(census_f64, double)
             }                                                                                                   \
             for (size_t i = 0; i < size; i++) {                                                                 \
                 int32_t sign = total[i] > 0 ? 1 : total[i] < 0 ? -1 : tie;                                      \
-                REAL sum = sign > 0 ? plus[i] : sign < 0 ? minus[i] : 0;                                        \
+                double sum = sign > 0 ? plus[i] : sign < 0 ? minus[i] : 0;                                      \
                 sum = total[i] == total[i] ? sum : total[i];                                                    \
-                REAL divisor = sign > 0 ? for_plus[i] : for_minus[i];                                           \
-                REAL size_of = divisor < 0 ? -divisor : divisor;                                                \
+                double divisor = sign > 0 ? for_plus[i] : for_minus[i];                                         \
+                double size_of = divisor < 0 ? -divisor : divisor;                                              \
                 if (least > 0) divisor = divisor > least ? divisor : least;                                     \
                 else if (least < 0) divisor = size_of > -least ? divisor : 1;                                   \
                 else divisor = 1;                                                                               \
-                out[start + i] = b[i] + scale * (sum / divisor);                                                \
+                out[start + i] = (REAL)((double)b[i] + scale * (sum / divisor));                                \
             }                                                                                                   \
         }                                                                                                       \
     }

@@ -14,13 +14,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-_AT, _SIZE, _FLAG = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32
+_AT, _SIZE, _FLAG, _DOUBLE = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32, ctypes.c_double
 _REALS = {"torch.float32": ("_f32", ctypes.c_float), "torch.float64": ("_f64", ctypes.c_double)}
 
 
@@ -71,22 +69,30 @@ def all_finite(numbers: Tensor) -> bool:
     return math.isfinite(total.item()) or bool(numbers.isfinite().all())
 
 
-def weighted_sum(rows: Tensor, weights: Sequence[float]) -> Tensor:
-    r""":math:`\sum_k w_k x_k` over rows [K, n], summed in the order of k."""
+def weighted_sum(rows: Tensor, weights: Sequence[float], divisor: float = 1.0) -> Tensor:
+    r""":math:`\sum_k w_k x_k / d` over rows [K, n], summed in the order of k; in float64, rounded once."""
     if loop := _loop("weighted_sum", rows):
-        out, factors = rows.new_empty(rows.shape[1]), rows.new_tensor(weights)
-        loop(rows.data_ptr(), factors.data_ptr(), out.data_ptr(), *rows.shape)
+        out = rows.new_empty(rows.shape[1])
+        loop(rows.data_ptr(), _doubles(weights), divisor, out.data_ptr(), *rows.shape)
         return out
-    return _summed(row * weight for row, weight in zip(rows, weights, strict=True))
+    total = _summed(row.double() * weight for row, weight in zip(rows, weights, strict=True))
+    return (total if divisor == 1 else total / divisor).to(rows.dtype)
 
 
-def weighted_deltas(base: Tensor, rows: Tensor, weights: Sequence[float]) -> Tensor:
-    r""":math:`\sum_k w_k (x_k - x_0)` over base [n] and rows [K, n], summed in the order of k."""
-    if loop := _loop("weighted_deltas", rows, base):
-        out, factors = rows.new_empty(rows.shape[1]), rows.new_tensor(weights)
-        loop(base.data_ptr(), rows.data_ptr(), factors.data_ptr(), out.data_ptr(), *rows.shape)
+def add_weighted(base: Tensor, rows: Tensor, weights: Sequence[float], scale: float, *, models: bool) -> Tensor:
+    r""":math:`x_0 + \lambda \sum_k w_k \tau_k` over base [n] and rows [K, n]; in float64, rounded once.
+
+    With `models` a row is a model and :math:`\tau_k` its difference from the base; else it is :math:`\tau_k`.
+    """
+    if loop := _loop("add_weighted", rows, base):
+        out = base.new_empty(len(base))
+        tables = base.data_ptr(), rows.data_ptr(), _doubles(weights)
+        loop(*tables, int(models), scale, out.data_ptr(), *rows.shape)
         return out
-    return _summed((row - base) * weight for row, weight in zip(rows, weights, strict=True))
+    start = base.double()
+    taus = (row.double() - start if models else row.double() for row in rows)
+    step = _summed(tau * weight for tau, weight in zip(taus, weights, strict=True))
+    return (start + step * scale).to(base.dtype)
 
 
 class Census(NamedTuple):
@@ -140,12 +146,13 @@ def disjoint_merge(
     divisor not larger than its magnitude count as 1; 0 means no divisor.
     """
     if loop := _loop("disjoint_merge", rows, base):
-        out, table = base.new_empty(len(base)), [rows.new_tensor(values) for values in (bounds, gains, weights)]
-        tables = [tensor.data_ptr() for tensor in (base, rows, *table)]
+        out, table = base.new_empty(len(base)), rows.new_tensor(bounds)
+        tables = base.data_ptr(), rows.data_ptr(), table.data_ptr(), _doubles(gains), _doubles(weights)
         loop(*tables, int(models), tie, least, scale, out.data_ptr(), *rows.shape)
         return out
+    start = base.double()
     parts = [
-        _trimmed(row - base if models else row, bound) * gain
+        _trimmed(row - base if models else row, bound, row.double() - start if models else row.double()) * gain
         for row, bound, gain in zip(rows, bounds, gains, strict=True)
     ]
     sign = _summed(parts).detach().sign()
@@ -158,23 +165,20 @@ def disjoint_merge(
         for_down = _summed((-vote).clamp_min(0) * weight for vote, weight in zip(voters, weights, strict=True))
         divisor = for_up * up + for_down * (1 - up)
         total = total / (divisor.clamp_min(least) if least > 0 else _or_one(divisor, -least))
-    return base + total * scale
+    return (start + total * scale).to(base.dtype)
 
 
-def _trimmed(row: Tensor, bound: float) -> Tensor:
-    """Entries smaller than the bound become 0. `hardshrink` keeps what is larger than its argument."""
-    import torch
-
-    below = max(float(np.nextafter(_real(row)(bound), -np.inf, dtype=_real(row))), 0.0)
-    return torch.nn.functional.hardshrink(row, below)
-
-
-def _real(row: Tensor) -> type[np.floating[Any]]:
-    return np.float32 if row.dtype.itemsize == 4 else np.float64
+def _trimmed(row: Tensor, bound: float, exact: Tensor) -> Tensor:
+    """`exact`, with 0 where the magnitude in `row` is below the bound."""
+    return exact.masked_fill(row.detach().abs() < row.new_tensor(bound), 0.0)
 
 
 def _or_one(divisor: Tensor, nothing: float) -> Tensor:
-    return divisor.masked_fill(divisor.abs() <= _real(divisor)(nothing).item(), 1.0)
+    return divisor.masked_fill(divisor.abs() <= nothing, 1.0)
+
+
+def _doubles(values: Sequence[float]) -> Any:
+    return (ctypes.c_double * len(values))(*values)
 
 
 def _summed(terms: Iterable[Tensor]) -> Tensor:
@@ -205,11 +209,11 @@ def _library() -> ctypes.CDLL | None:
         _declare(library, "narrow_bf16", _FLAG, _AT, _AT, _SIZE)
         _declare(library, "narrow_odd", None, _AT, _AT, _SIZE)
         for kind, real in _REALS.values():
-            _declare(library, "weighted_sum" + kind, None, _AT, _AT, _AT, _SIZE, _SIZE)
-            _declare(library, "weighted_deltas" + kind, None, _AT, _AT, _AT, _AT, _SIZE, _SIZE)
+            _declare(library, "weighted_sum" + kind, None, _AT, _AT, _DOUBLE, _AT, _SIZE, _SIZE)
+            _declare(library, "add_weighted" + kind, None, _AT, _AT, _AT, _FLAG, _DOUBLE, _AT, _SIZE, _SIZE)
             _declare(library, "census" + kind, _SIZE, _AT, real, real, _AT, _AT, _SIZE)
             tables = (_AT,) * 5
-            _declare(library, "disjoint_merge" + kind, None, *tables, _FLAG, _FLAG, real, real, _AT, _SIZE, _SIZE)
+            _declare(library, "disjoint_merge" + kind, None, *tables, _FLAG, _FLAG, _DOUBLE, _DOUBLE, _AT, _SIZE, _SIZE)
     except (OSError, AttributeError):  # not compiled, or from another version of this file
         return None
     return library

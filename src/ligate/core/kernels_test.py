@@ -84,15 +84,30 @@ def test_large_finite_sums_are_not_mistaken_for_infinity(path):
 @pytest.mark.parametrize("size", SIZES[1:])
 @pytest.mark.parametrize("models", [1, 2, 5])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_weighted_sums_round_each_product_and_sum(path, size, models, dtype):
+def test_weighted_sums_are_those_of_float64_rounded_once(path, size, models, dtype):
     rows, base = _numbers(size, dtype, models), _numbers(size, dtype)[0] + 0.01
     weights = [0.3, -1.7, 0.11, 2.0, 1e-3][:models]
-    exact = torch.tensor(weights, dtype=dtype)
-    total, deltas = rows[0] * exact[0], (rows[0] - base) * exact[0]
+    wide, start = rows.double(), base.double()
+    total, deltas = wide[0] * weights[0], (wide[0] - start) * weights[0]
     for k in range(1, models):
-        total, deltas = total + rows[k] * exact[k], deltas + (rows[k] - base) * exact[k]
-    assert torch.equal(kernels.weighted_sum(rows, weights), total)
-    assert torch.equal(kernels.weighted_deltas(base, rows, weights), deltas)
+        total, deltas = total + wide[k] * weights[k], deltas + (wide[k] - start) * weights[k]
+    assert torch.equal(kernels.weighted_sum(rows, weights), total.to(dtype))
+    assert torch.equal(kernels.weighted_sum(rows, weights, 0.7), (total / 0.7).to(dtype))
+    added = kernels.add_weighted(base, rows, weights, 0.4, models=True)
+    assert torch.equal(added, (start + deltas * 0.4).to(dtype))
+    added = kernels.add_weighted(base, rows, weights, 0.4, models=False)
+    assert torch.equal(added, (start + total * 0.4).to(dtype))
+
+
+def test_exact_halves_go_to_even_as_in_float64(path):
+    """Decimal weights on a bf16 grid make many of them; float32 sums would let their own noise decide."""
+    grid = torch.arange(-200, 200).float()
+    rows = torch.stack([grid, grid.flip(0), grid.roll(7)]).bfloat16().float() / 128
+    weights = (0.5, 0.3, 0.2)
+    wide = sum(row.double() * weight for row, weight in zip(rows, weights, strict=True))
+    result = torch.empty(400, dtype=torch.bfloat16)
+    kernels.narrow(kernels.weighted_sum(rows, weights), result, check=True)
+    assert torch.equal(result, wide.to(torch.bfloat16))
 
 
 def test_gradients_take_the_torch_path():
@@ -149,19 +164,20 @@ def test_nan_is_larger_than_any_number_and_stays_nan(path, dtype):
         assert merged.isnan().tolist() == [False, True, False, False, True, False]
 
 
-def test_models_that_cancel_beyond_the_range_are_not_taken_for_a_tie(path):
+def test_changes_beyond_the_range_of_float32_still_cancel(path):
     base = torch.tensor([3e38])
     rows = torch.tensor([[-3e38], [-3e38]])
     merged = kernels.disjoint_merge(
         base, rows, (0.0, 0.0), (1.0, -1.0), (1.0, -1.0), models=True, tie=0, least=0.0, scale=1.0
     )
-    assert not merged.isfinite().any()
+    assert torch.equal(merged, base)
 
 
 def test_a_base_of_another_dtype_is_no_matter(path):
     base, rows = torch.randn(5), torch.randn(2, 5, dtype=torch.float64)
-    total = kernels.weighted_deltas(base, rows, (1.0, 2.0))
-    torch.testing.assert_close(total, (rows[0] - base) + (rows[1] - base) * 2)
+    total = kernels.add_weighted(base, rows, (1.0, 2.0), 1.0, models=True)
+    wanted = base + (rows[0] - base) + (rows[1] - base) * 2
+    torch.testing.assert_close(total.double(), wanted, rtol=1e-6, atol=1e-6)
 
 
 def test_disjoint_merge_by_hand(path):

@@ -65,15 +65,11 @@ def same_shape(base: Tensor, tuned: Tensor, *, where: str) -> None:
 
 
 def weighted_sum(rows: Iterable[Tensor], weights: Sequence[float]) -> Tensor:
-    """Sum of weight times row in the order of the models; rows are read once and may share their memory."""
+    """Sum in float64 of weight times row in the order of the models; rows are read once and may share their memory."""
     total: Tensor | None = None
     for row, weight in zip(rows, weights, strict=True):
-        total = row * weight if total is None else total.add_(times(row, weight))
+        part = row.double() * weight
+        total = part if total is None else total.add_(part)
     if total is None:
         raise RecipeError("there is no model to merge", hint="name at least one model.")
     return total
-
-
-def times(row: Tensor, factor: float) -> Tensor:
-    """The product, rounded for itself (`add_(..., alpha=)` rounds once less on some processors); row itself for 1."""
-    return row if factor == 1 else row * factor

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import torch
+
+from ligate.core import kernels
 from ligate.core.method import Site, method
 from ligate.core.params import PerModel, Range
 from ligate.ops.drop import drop_stats, gains_after, kept_rows
 from ligate.ops.notebook import complete
-from ligate.ops.rows import check_weights, per_model, same_shape, total_weight, weighted_sum
+from ligate.ops.rows import check_weights, per_model, same_shape, total_weight
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,5 +70,6 @@ def dare_linear(
     known = complete(drop_stats(params), base, tuned, site, {"gain": gain})
     weights = per_model(weight, len(tuned), name="weight")
     gains = gains_after(params, weights, known["gain"])
-    step = weighted_sum(kept_rows(params, base, tuned, site=site), gains)
-    return base + step * (scale / total_weight(weights, normalize=normalize))
+    factor = scale / total_weight(weights, normalize=normalize)
+    rows = torch.stack([row.reshape(-1).clone() for row in kept_rows(params, base, tuned, site=site)])
+    return kernels.add_weighted(base.reshape(-1), rows, gains, factor, models=False).view(base.shape)

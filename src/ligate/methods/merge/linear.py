@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-import torch
-
 from ligate.core import kernels
 from ligate.core.method import Site, method
 from ligate.core.params import PerModel, Range
-from ligate.ops.rows import check_weights, own, per_model, total_weight
+from ligate.ops.rows import check_weights, per_model, total_weight
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +43,6 @@ def linear(
     tensor([2.5000, 2.0000])
     """
     weights = per_model(weight, len(tuned), name="weight")
-    merged = kernels.weighted_sum(tuned.reshape(len(tuned), -1), weights).view(tuned.shape[1:])
-    total = total_weight(weights, normalize=normalize)
     # Shares of the weights would be rounded; one division keeps the mean of equal numbers exact.
-    return merged if total == 1 else torch.div(merged, total, out=own(merged))
+    total = total_weight(weights, normalize=normalize)
+    return kernels.weighted_sum(tuned.reshape(len(tuned), -1), weights, total).view(tuned.shape[1:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
+from ligate.core import kernels
 from ligate.core.method import Site, method
 from ligate.core.params import PerModel, Range
 from ligate.ops.rows import per_model
@@ -37,4 +38,4 @@ def passthrough(
     >>> passthrough(None, torch.tensor([[3.0, -2.0]]), scale=0.5)
     tensor([ 1.5000, -1.0000])
     """
-    return tuned[0] * per_model(scale, 1, name="scale")[0]
+    return kernels.weighted_sum(tuned.reshape(1, -1), per_model(scale, 1, name="scale")).view(tuned.shape[1:])

@@ -111,7 +111,9 @@ def slerp(
         or (len(shape) < 2 and vectors == "straight")
         or (not known.exists and no_angle == "straight")
     )
+    start, end = base.double(), tuned[0].double()
     if straight:
-        return torch.lerp(base, tuned[0], t)
+        return torch.lerp(start, end, t).to(base.dtype)
     omega = math.acos(known.cosine)
-    return base * (math.sin((1 - t) * omega) / math.sin(omega)) + tuned[0] * (math.sin(t * omega) / math.sin(omega))
+    first, second = math.sin((1 - t) * omega) / math.sin(omega), math.sin(t * omega) / math.sin(omega)
+    return (start * first + end * second).to(base.dtype)

@@ -48,5 +48,6 @@ def task_arithmetic(
     """
     same_shape(base, tuned, where="merge/task_arithmetic")
     weights = per_model(weight, len(tuned), name="weight")
-    step = kernels.weighted_deltas(base.reshape(-1), tuned.reshape(len(tuned), -1), weights).view(base.shape)
-    return base + step * (scale / total_weight(weights, normalize=normalize))
+    factor = scale / total_weight(weights, normalize=normalize)
+    flat = tuned.reshape(len(tuned), -1)
+    return kernels.add_weighted(base.reshape(-1), flat, weights, factor, models=True).view(base.shape)
