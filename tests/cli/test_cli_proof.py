@@ -239,6 +239,25 @@ def test_a_changed_input_refuses_to_be_resumed(desk, killed, ligate):
     assert (desk / "out.partial").exists()
 
 
+def test_an_input_that_changes_under_the_merge_is_told(desk, ligate, monkeypatch, contents):
+    from ligate.verbs import execute
+
+    before = contents(desk)
+    real = execute.run
+
+    def run(*arguments, **options):
+        try:
+            return real(*arguments, **options)
+        finally:
+            os.utime(desk / "a" / "model.safetensors", (1, 1))
+
+    monkeypatch.setattr(execute, "run", run)
+    ran = ligate("merge", "recipe.yaml", "out")
+    assert ran.code == 3
+    assert "has changed since the merge began" in ran.err
+    assert contents(desk) == before
+
+
 def test_a_changed_plugin_refuses_to_be_resumed(desk, monkeypatch, ligate):
     """Half of the tensors by the old rule and half by the new one would be nobody's merge."""
     from ligate.verbs import execute
@@ -257,11 +276,11 @@ def test_a_changed_plugin_refuses_to_be_resumed(desk, monkeypatch, ligate):
 
 
 def test_another_version_does_not_finish_what_this_one_began(killed, ligate, monkeypatch):
-    from ligate.verbs import merge
+    from ligate.verbs import stamps
 
     killed()
-    now = merge.versions()
-    monkeypatch.setattr(merge, "versions", lambda: {**now, "torch": "99.0"})
+    now = stamps.versions()
+    monkeypatch.setattr(stamps, "versions", lambda: {**now, "torch": "99.0"})
     ran = ligate("resume", "out")
     assert ran.code == 3
     assert f"the merge was begun with torch {now['torch']}, this is 99.0" in ran.err

@@ -26,6 +26,7 @@ from .model_card import licence_note
 from .outcome import draft_record, log_text, parents, read_record, write_record, write_sidecars
 from .preflight import Stage
 from .sources import Sources, labels_of_step, open_spec
+from .stamps import refuse_changed
 from .undertaking import Undertaking
 from .watch import Watch
 from .workplace import Workplace, log_of, write_text
@@ -53,6 +54,7 @@ def execute(job: Undertaking, place: Workplace, watch: Watch) -> Merged:
         watch.note(note)
     with _kept_or_removed(place):
         steps = _run_stages(job, place, watch)
+        refuse_changed(place.read_start()["inputs"])  # a tensor may have been read twice
         write_sidecars(job.recipe, job.sources, job.config_edits, place.model)
         last = job.stages[-1]
         draft = draft_record(job.recipe, steps, _metadata_of(place.model), job.lookup)

@@ -9,7 +9,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ligate.core.errors import InputError, LigateError, raise_all
 from ligate.recipe.parse import parse_text
 from ligate.recipe.schema import AdapterSpec, SourceSpec
 
@@ -17,7 +16,8 @@ from .canonical import canonical
 from .execute import Merged, execute, settle
 from .given import GivenRecipe, Overrides, Size, given_bytes, given_recipe, lookup_with
 from .outcome import read_record, versions
-from .sources import absolute, stamps
+from .sources import absolute
+from .stamps import refuse_changed, refuse_other_versions, stamps
 from .undertaking import How, Undertaking, undertaking
 from .watch import Nobody, Watch
 from .workplace import Workplace, begun, reopened
@@ -79,7 +79,8 @@ def resume(
             return _already_named(place)
         start = place.read_start()
         how = _how(start, threads, None if memory is None else given_bytes(memory))
-        _refuse_changed(start["inputs"], start.get("versions", {}))
+        refuse_changed(start["inputs"])
+        refuse_other_versions(start.get("versions", {}))
         lookup = lookup_with(how.plugins)
         recipe = parse_text(json.dumps(start["recipe"], ensure_ascii=False), str(place.folder / "merge.json"))
         with undertaking(recipe, place.out, how, lookup, taken=place.nbytes()) as job:
@@ -91,14 +92,9 @@ def _start(job: Undertaking) -> dict[str, Any]:
     return {
         "recipe": canonical(job.recipe, job.lookup, _absolute),
         "how": asdict(job.how),
-        "inputs": [*stamps(job.sources), *map(_stamp, job.how.plugins)],
+        "inputs": stamps(job.sources, job.how.plugins),
         "versions": versions(),
     }
-
-
-def _stamp(path: str) -> list[Any]:
-    status = Path(path).stat()
-    return [path, status.st_size, status.st_mtime_ns]
 
 
 def _absolute(spec: SourceSpec | AdapterSpec, label: str) -> str:
@@ -109,25 +105,6 @@ def _how(start: Mapping[str, Any], threads: int | None, memory: int | None) -> H
     known = {field.name for field in fields(How)}
     how = How(**{key: value for key, value in start["how"].items() if key in known})
     return replace(how, threads=threads or how.threads, memory=memory or how.memory, plugins=tuple(how.plugins))
-
-
-def _refuse_changed(inputs: Sequence[Sequence[Any]], begun_with: Mapping[str, str]) -> None:
-    """Sizes and times, since whoever replays compares digests; and versions, since others may calculate otherwise."""
-    hint = "put the old {} back, or merge again with `--overwrite`."
-    found: list[LigateError] = []
-    for path, size, time in inputs:
-        try:
-            same = _stamp(path) == [path, size, time]
-        except OSError:
-            same = False
-        if not same:
-            found.append(InputError("has changed since the merge began", where=path, hint=hint.format("file")))
-    for name, version in versions().items():
-        before = begun_with.get(name, "of another version")
-        if before != version:
-            text = f"the merge was begun with {name} {before}, this is {version}"
-            found.append(InputError(text, hint=hint.format("version")))
-    raise_all(found)
 
 
 def _already_named(place: Workplace) -> Merged:

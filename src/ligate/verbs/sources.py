@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ligate.core.errors import InputError, LigateError, Problems
 from ligate.core.tensors import Header, Source
@@ -108,13 +107,6 @@ def is_local(path: str) -> bool:
 def absolute(path: str) -> str:
     """A path that means the same from anywhere; a Hub id stays what it is."""
     return os.path.abspath(Path(path).expanduser()) if is_local(path) else path
-
-
-def stamps(sources: Mapping[str, Source]) -> list[list[Any]]:
-    """Path, size and time of every file the numbers depend on: a resumed merge must find them unchanged."""
-    files = dict.fromkeys(path for source in sources.values() for path in source.files())
-    found = ((path, os.stat(path)) for path in files)
-    return [[os.path.abspath(path), status.st_size, status.st_mtime_ns] for path, status in found]
 
 
 def _revision(text: str) -> tuple[str, str | None]:
