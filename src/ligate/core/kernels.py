@@ -151,8 +151,8 @@ def disjoint_merge(
         loop(*tables, int(models), tie, least, scale, out.data_ptr(), *rows.shape)
         return out
     start = base.double()
-    parts = [
-        _trimmed(row - base if models else row, bound, row.double() - start if models else row.double()) * gain
+    parts = [  # + 0.0, since a part of -0.0 is no part
+        _trimmed(row - base if models else row, bound, row.double() - start if models else row.double()) * gain + 0.0
         for row, bound, gain in zip(rows, bounds, gains, strict=True)
     ]
     sign = _summed(parts).detach().sign()

@@ -180,6 +180,17 @@ def test_a_base_of_another_dtype_is_no_matter(path):
     torch.testing.assert_close(total.double(), wanted, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("tie", [-1, 0, 1])
+@pytest.mark.parametrize("least", [0.0, 1.0, -1e-6])
+@pytest.mark.parametrize("scale", [1.0, 0.0, -1.0])
+def test_what_adds_nothing_is_plus_zero_on_both_paths(path, tie, least, scale):
+    rows, base = torch.tensor([[0.0, -0.0, 0.0, -0.0], [-0.0, -0.0, 0.0, -0.0]]), torch.tensor([-0.0, -0.0, 0.0, 1.0])
+    merged = kernels.disjoint_merge(
+        base, rows, (0.0, 0.0), (1.0, 2.0), (1.0, 2.0), models=False, tie=tie, least=least, scale=scale
+    )
+    assert torch.equal(_bits(merged), _bits(base + 0.0 * scale))
+
+
 def test_disjoint_merge_by_hand(path):
     base = torch.tensor([1.0, 1.0, 1.0, 1.0])
     tau = torch.tensor([[4.0, -1.0, 2.0, 0.5], [2.0, 3.0, -1.0, 0.5], [-1.0, 2.0, 4.0, -0.5]])
