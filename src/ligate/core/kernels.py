@@ -152,7 +152,7 @@ def disjoint_merge(
         return out
     start = base.double()
     parts = [  # + 0.0, since a part of -0.0 is no part
-        _trimmed(row - base if models else row, bound, row.double() - start if models else row.double()) * gain + 0.0
+        _trimmed(row - base if models else row, bound, (row.double() - start if models else row.double()) * gain) + 0.0
         for row, bound, gain in zip(rows, bounds, gains, strict=True)
     ]
     sign = _summed(parts).detach().sign()
@@ -168,9 +168,9 @@ def disjoint_merge(
     return (start + total * scale).to(base.dtype)
 
 
-def _trimmed(row: Tensor, bound: float, exact: Tensor) -> Tensor:
-    """`exact`, with 0 where the magnitude in `row` is below the bound."""
-    return exact.masked_fill(row.detach().abs() < row.new_tensor(bound), 0.0)
+def _trimmed(row: Tensor, bound: float, part: Tensor) -> Tensor:
+    """`part`, with 0 where the magnitude in `row` is below the bound."""
+    return part.masked_fill(row.detach().abs() < row.new_tensor(bound), 0.0)
 
 
 def _or_one(divisor: Tensor, nothing: float) -> Tensor:

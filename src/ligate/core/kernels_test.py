@@ -156,10 +156,11 @@ def test_nan_is_larger_than_any_number_and_stays_nan(path, dtype):
     row = torch.tensor([1.0, torch.nan, -3.0, torch.inf, -torch.nan, 2.0], dtype=dtype)
     assert kernels.census(row, 1.0, torch.inf)[:4] == (2, 3, 5, 6)
     assert kernels.census(row, 1.0, torch.inf).inside.tolist() == [3.0, 2.0]
-    rows, ones = torch.stack([row, torch.ones_like(row)]), (1.0, 1.0)
+    rows, ones = torch.stack([row, torch.ones_like(row), torch.ones_like(row)]), (1.0, 1.0, 1.0)
+    gains = (1.0, 1.0, torch.nan)  # where infinity was let in, a norm is none; what is trimmed does not feel it
     for tie in (-1, 0, 1):
         merged = kernels.disjoint_merge(
-            torch.zeros_like(row), rows, (torch.inf, 0.0), ones, ones, models=True, tie=tie, least=1.0, scale=1.0
+            torch.zeros_like(row), rows, (torch.inf, 0.0, 2.0), gains, ones, models=True, tie=tie, least=1.0, scale=1.0
         )
         assert merged.isnan().tolist() == [False, True, False, False, True, False]
 

@@ -1,6 +1,6 @@
 """What is finished, appended while it happens, so that an interrupted merge can be resumed.
 
-First line: what the merge is (plan digest, inputs with sizes and times, whatever the caller needs to start again).
+First line: what the merge is (the digest of its plan, and whatever the caller needs to know it again).
 Then one line per finished segment. A torn or foreign line is ignored: its segment is simply done again.
 """
 

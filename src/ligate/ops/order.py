@@ -100,7 +100,7 @@ class _Aim(NamedTuple):
 
 @dataclass
 class _Glance:
-    """First look. `piles` is None until something was seen: a fresh state is shared and must not be written to."""
+    """First look. `piles` is None until something was seen."""
 
     aims: tuple[_Aim, ...]
     piles: list[Pile] | None = None
@@ -242,7 +242,7 @@ class _Tally:
 
 @dataclass
 class _Count:
-    """A full pass. `tallies` is None until something was seen, as in `_Glance`."""
+    """A full pass. `tallies` is None until something was seen: all segments start from one state, so nobody writes to it."""
 
     hunts: tuple[_Hunt, ...]
     tallies: list[_Tally] | None = None
