@@ -79,6 +79,38 @@ FAST void narrow_odd(const double *restrict from, float *restrict to, size_t n) 
 WEIGHTED_SUM(weighted_sum_f32, float)
 WEIGHTED_SUM(weighted_sum_f64, double)
 
+/* The same from and to bfloat16: rounded to float32, then to 16 bits, as the two steps would; 1 when all numbers are
+ * finite. */
+FAST int32_t combine_bf16(const uint16_t *const *rows, const double *weights, double divisor, uint16_t *restrict out,
+                          size_t models, size_t n) {
+    double sum[STEP];
+    uint32_t broken = 0;
+    for (size_t start = 0; start < n; start += STEP) {
+        size_t size = smaller(STEP, n - start);
+        for (size_t k = 0; k < models; k++) {
+            const uint16_t *restrict row = rows[k] + start;
+            double weight = weights[k];
+            for (size_t i = 0; i < size; i++) {
+                uint32_t bits = (uint32_t)row[i] << 16;
+                float value;
+                memcpy(&value, &bits, 4);
+                broken |= (row[i] & 0x7f80u) == 0x7f80u;
+                sum[i] = k ? sum[i] + weight * (double)value : weight * (double)value;
+            }
+        }
+        for (size_t i = 0; i < size; i++) {
+            float near = (float)(divisor == 1 ? sum[i] : sum[i] / divisor);
+            uint32_t bits;
+            memcpy(&bits, &near, 4);
+            uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+            uint32_t half = (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded;
+            out[start + i] = (uint16_t)half;
+            broken |= (half & 0x7f80u) == 0x7f80u;
+        }
+    }
+    return !broken;
+}
+
 /* out = base + scale sum_k weights[k] tau_k, in the order of k; in float64, rounded once. With `models` != 0 a row is a
  * model and tau its difference from the base; else it is tau. */
 #define ADD_WEIGHTED(NAME, REAL)                                                                                \

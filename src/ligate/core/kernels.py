@@ -79,6 +79,16 @@ def weighted_sum(rows: Tensor, weights: Sequence[float], divisor: float = 1.0) -
     return (total if divisor == 1 else total / divisor).to(rows.dtype)
 
 
+def combine_stored(stored: Sequence[Tensor], weights: Sequence[float], divisor: float, result: Tensor) -> bool:
+    """`weighted_sum` of bfloat16 rows [n], rounded into a bfloat16 result [n]; whether all numbers are finite."""
+    if library := _library():
+        rows = (ctypes.c_void_p * len(stored))(*(row.data_ptr() for row in stored))
+        return bool(library.combine_bf16(rows, _doubles(weights), divisor, result.data_ptr(), len(stored), len(result)))
+    total = _summed(row.double() * weight for row, weight in zip(stored, weights, strict=True))
+    finite = narrow((total / divisor).float(), result, check=True)
+    return finite and all(map(all_finite, stored))
+
+
 def add_weighted(base: Tensor, rows: Tensor, weights: Sequence[float], scale: float, *, models: bool) -> Tensor:
     r""":math:`x_0 + \lambda \sum_k w_k \tau_k` over base [n] and rows [K, n]; in float64, rounded once.
 
@@ -208,6 +218,7 @@ def _library() -> ctypes.CDLL | None:
         _declare(library, "widen_bf16", _FLAG, _AT, _AT, _SIZE)
         _declare(library, "narrow_bf16", _FLAG, _AT, _AT, _SIZE)
         _declare(library, "narrow_odd", None, _AT, _AT, _SIZE)
+        _declare(library, "combine_bf16", _FLAG, _AT, _AT, _DOUBLE, _AT, _SIZE, _SIZE)
         for kind, real in _REALS.values():
             _declare(library, "weighted_sum" + kind, None, _AT, _AT, _DOUBLE, _AT, _SIZE, _SIZE)
             _declare(library, "add_weighted" + kind, None, _AT, _AT, _AT, _FLAG, _DOUBLE, _AT, _SIZE, _SIZE)

@@ -99,6 +99,19 @@ def test_weighted_sums_are_those_of_float64_rounded_once(path, size, models, dty
     assert torch.equal(added, (start + total * 0.4).to(dtype))
 
 
+@pytest.mark.parametrize("size", [1, 511, 513, 70_001])
+@pytest.mark.parametrize("divisor", [1.0, 1.7])
+def test_stored_rows_combine_to_the_same_bits(path, size, divisor):
+    stored = list(_numbers(size, torch.bfloat16, 3))
+    weights = (0.5, -0.3, 1e-3)
+    result, wanted = torch.empty(2, size, dtype=torch.bfloat16)
+    assert kernels.combine_stored(stored, weights, divisor, result)
+    kernels.narrow(kernels.weighted_sum(torch.stack(stored).float(), weights, divisor), wanted, check=True)
+    assert torch.equal(_bits(result), _bits(wanted))
+    stored[1][size // 2] = float("inf")
+    assert not kernels.combine_stored(stored, weights, divisor, result)
+
+
 def test_exact_halves_go_to_even_as_in_float64(path):
     """Decimal weights on a bf16 grid make many of them; float32 sums would let their own noise decide."""
     grid = torch.arange(-200, 200).float()

@@ -60,6 +60,10 @@ class Stat(NamedTuple):
     group: Hashable = ()  # scope "model": only tensors with equal groups are measured together, each by its own observe
 
 
+Combination = Callable[[Mapping[str, Any], int], tuple[Sequence[float], float]]
+"""(params, models) -> weights of the models and a divisor: the rule is sum_k w_k x_k / d, in that order, in float64."""
+
+
 @dataclass(frozen=True)
 class Card:
     """What recipes, the command line, the docs and the engine know of a method. `id` is its path below methods/."""
@@ -75,6 +79,7 @@ class Card:
     reach: Reach  # what one call must see at once
     stats: Callable[[Mapping[str, Any]], Sequence[Stat]]
     check: Callable[[Mapping[str, Any]], None]  # raises RecipeError for values that do not go together
+    combination: Combination | None = None  # says that the rule is only this, so that it can be done without blocks
 
     @property
     def foreign(self) -> bool:
@@ -103,6 +108,7 @@ def method(
     stats: Callable[[Mapping[str, Any]], Sequence[Stat]] = lambda params: (),
     stat_names: Sequence[str] = (),
     check: Callable[[Mapping[str, Any]], None] = lambda params: None,
+    combination: Combination | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Pin a `Card` on a function as `function.card`. `stat_names` are keywords that the engine fills, not recipes."""
     if reach not in get_args(Reach):
@@ -112,7 +118,18 @@ def method(
         params = read_params(function, skip=("site", *stat_names))
         name = ".".join(function.__module__.split(".")[-2:-1] + [function.__name__])
         function.card = Card(  # type: ignore[attr-defined]
-            name.replace(".", "/"), title, source, function, params, base, models, symmetric, reach, stats, check
+            name.replace(".", "/"),
+            title,
+            source,
+            function,
+            params,
+            base,
+            models,
+            symmetric,
+            reach,
+            stats,
+            check,
+            combination,
         )
         return function
 

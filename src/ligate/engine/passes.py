@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,30 +58,72 @@ def observe_sample(job: Job, stat: Stat, state: Any, elements: int, space: Works
 def apply_segment(job: Job, segment: int, space: Workspace, terms: Terms) -> None:
     """The rule over one segment; its result is rounded once and written."""
     hashers = _hashers(job, segment, terms)
-    written = digest.hasher() if terms.hashing else None
     rule, known = _rule(job), {**job.values, **job.out.params}
     check = not terms.allow_nonfinite
-    for span, block in _checked_blocks(job, segment, space, hashers, terms):
+
+    def fill(span: Span, block: Block) -> None:
         base, tuned = _split(job, block.numbers)
         numbers = _sound(job, rule(span, base, tuned, **known), block)
         if not kernels.narrow(numbers, block.result, check=check) and check:
             raise _broken_result(job, span, block.result)
-        _emit(job, span, block.bytes_out, written, terms)
-    _note_inputs(job, segment, hashers)
-    if written is not None:
-        job.written[segment] = digest.of_segment(written)
+
+    _produce(job, segment, hashers, _checked_blocks(job, segment, space, hashers, terms), fill, terms)
+
+
+def combine_segment(job: Job, segment: int, space: Workspace, terms: Terms) -> None:
+    """A rule that only weighs its operands, straight from the stored numbers to the result; the same bits."""
+    hashers = _hashers(job, segment, terms)
+    weights, divisor = combination(job)
+
+    def fill(span: Span, block: Block) -> None:
+        if not kernels.combine_stored(block.stored, weights, divisor, block.result) and not terms.allow_nonfinite:
+            _cast(job, span, block, check=True)
+            raise _broken_result(job, span, block.result)
+
+    blocks = _blocks(job, job.cut.blocks(job.segments[segment]), space, hashers, terms)
+    _produce(job, segment, hashers, blocks, fill, terms)
+
+
+def combines(job: Job) -> bool:
+    """Whether `combine_segment` can do this job."""
+    narrow = not job.has_base and job.compute == "F32" and {job.out.dtype, *job.stored} == {"BF16"}
+    return narrow and kernels.compiled() and job.card is not None and job.card.combination is not None
+
+
+def combination(job: Job) -> tuple[Sequence[float], float]:
+    """Weights of the operands and the divisor of their sum."""
+    if job.card is None or job.card.combination is None:
+        raise LigateError("no weighted sum of its operands", where=job.out.name)
+    return job.card.combination(job.out.params, len(job.out.tuned))
 
 
 def copy_segment(job: Job, segment: int, space: Workspace, terms: Terms) -> None:
     """The first operand as it is; any other operand must be equal to it."""
     hashers = _hashers(job, segment, terms)
-    written = digest.hasher() if terms.hashing else None
     check = job.out.dtype in MERGEABLE and not terms.allow_nonfinite
-    for span, block in _blocks(job, job.cut.blocks(job.segments[segment]), space, hashers, terms):
+
+    def fill(span: Span, block: Block) -> None:
         _check_equal(job, span, block)
         _copy(block.stored[0], block.result)
         if check and not kernels.all_finite(block.result):
             raise _broken_copy(job, span, block)
+
+    blocks = _blocks(job, job.cut.blocks(job.segments[segment]), space, hashers, terms)
+    _produce(job, segment, hashers, blocks, fill, terms)
+
+
+def _produce(
+    job: Job,
+    segment: int,
+    hashers: list[Any] | None,
+    blocks: Iterator[tuple[Span, Block]],
+    fill: Callable[[Span, Block], None],
+    terms: Terms,
+) -> None:
+    """Fill, hash and write block after block; note the segment's digests."""
+    written = digest.hasher() if terms.hashing else None
+    for span, block in blocks:
+        fill(span, block)
         _emit(job, span, block.bytes_out, written, terms)
     _note_inputs(job, segment, hashers)
     if written is not None:

@@ -19,7 +19,16 @@ from .blocks import BLOCK
 from .job import Job, make_job
 from .journal import Claims, Done, Journal
 from .memory import admitted, thread_count
-from .passes import Terms, apply_segment, copy_segment, observe_sample, observe_segment, statistics
+from .passes import (
+    Terms,
+    apply_segment,
+    combine_segment,
+    combines,
+    copy_segment,
+    observe_sample,
+    observe_segment,
+    statistics,
+)
 from .plan import Operand, Plan
 from .schedule import Schedule, Task, group_jobs
 from .workspace import Workspace
@@ -120,7 +129,7 @@ def _perform(task: Task, space: Workspace, terms: Terms, journal: Journal | None
         if task.sample is not None:
             return observe_sample(job, task.stat, task.start(), task.sample, space, terms)
         return observe_segment(job, task.stat, task.start(), task.segment, space, terms)
-    perform = copy_segment if job.card is None else apply_segment
+    perform = copy_segment if job.card is None else combine_segment if combines(job) else apply_segment
     perform(job, task.segment, space, terms)
     if journal is not None:
         _enter(journal, job, task.segment)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 from ligate.core import kernels
 from ligate.core.method import Site, method
@@ -14,7 +14,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@method(title="Linear", source="arXiv:2203.05482", base="unused", symmetric=True, check=check_weights)
+def _combination(params: Mapping[str, Any], models: int) -> tuple[Sequence[float], float]:
+    """Shares of the weights would be rounded; one division keeps the mean of equal numbers exact."""
+    weights = per_model(params["weight"], models, name="weight")
+    return weights, total_weight(weights, normalize=params["normalize"])
+
+
+@method(
+    title="Linear",
+    source="arXiv:2203.05482",
+    base="unused",
+    symmetric=True,
+    check=check_weights,
+    combination=_combination,
+)
 def linear(
     base: Tensor | None,
     tuned: Tensor,
@@ -42,7 +55,5 @@ def linear(
     >>> linear(None, torch.tensor([[4.0, -1.0], [2.0, 3.0]]), weight=(1, 3))
     tensor([2.5000, 2.0000])
     """
-    weights = per_model(weight, len(tuned), name="weight")
-    # Shares of the weights would be rounded; one division keeps the mean of equal numbers exact.
-    total = total_weight(weights, normalize=normalize)
-    return kernels.weighted_sum(tuned.reshape(len(tuned), -1), weights, total).view(tuned.shape[1:])
+    weights, divisor = _combination({"weight": weight, "normalize": normalize}, len(tuned))
+    return kernels.weighted_sum(tuned.reshape(len(tuned), -1), weights, divisor).view(tuned.shape[1:])
