@@ -242,7 +242,7 @@ class _Tally:
 
 @dataclass
 class _Count:
-    """A full pass. `tallies` is None until something was seen: all segments start from one state, so nobody writes to it."""
+    """A full pass. All segments start from one state, which nobody writes to: its `tallies` are None."""
 
     hunts: tuple[_Hunt, ...]
     tallies: list[_Tally] | None = None
