@@ -94,7 +94,13 @@ def combination(job: Job) -> tuple[Sequence[float], float]:
     """Weights of the operands and the divisor of their sum."""
     if job.card is None or job.card.combination is None:
         raise LigateError("no weighted sum of its operands", where=job.out.name)
-    return job.card.combination(job.out.params, len(job.out.tuned))
+    models = len(job.out.tuned)
+    weights, divisor = job.card.combination(job.out.params, models)
+    if len(weights) != models:  # the loop would read beyond their end
+        raise RecipeError(
+            f"the combination gives {len(weights)} weights for {models} models", where=job.out.method or ""
+        )
+    return weights, divisor
 
 
 def copy_segment(job: Job, segment: int, space: Workspace, terms: Terms) -> None:

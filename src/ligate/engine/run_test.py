@@ -4,12 +4,14 @@ import signal
 import tempfile
 import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from ligate.core import kernels
 from ligate.core.errors import InputError, NonFiniteError, RecipeError
 from ligate.core.method import Again, Stat, method
 from ligate.core.tensors import Header, dtype_name, itemsize
@@ -371,3 +373,12 @@ def test_words_of_a_card_that_nobody_knows_are_refused():
         run(_plan({"w": (5,)}), _shelves({"w": (5,)}, 3), lambda _: _card(total, stat), _sink(_plan({"w": (5,)})))
     with pytest.raises(TypeError, match="reach 'column'"):
         _card(total, reach="column")
+
+
+def test_a_combination_gives_every_model_its_weight():
+    if not kernels.compiled():
+        pytest.skip("without the compiled loops the rule itself is called")
+    card = replace(_card(total), combination=lambda params, models: ([1.0], 1.0))
+    plan = _plan({"w": (5,)}, base=False)
+    with pytest.raises(RecipeError, match="1 weights for 2 models"):
+        run(plan, _shelves({"w": (5,)}, 2), lambda _: card, _sink(plan))
