@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,3 +30,9 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Doctests are looked for in every module; what only supports a test, or runs in another Python, has none."""
     supports = collection_path.suffix == ".py" and collection_path.is_relative_to(TESTS)
     return True if supports and not collection_path.name.startswith("test_") else None
+
+
+# Whoever starts the tests in the background may have switched Ctrl-C off; tests of interruptions need it, here and in
+# the processes that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
