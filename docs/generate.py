@@ -20,7 +20,7 @@ _EXAMPLE = re.compile(r"^>>> (?:.+\n?)+", re.MULTILINE)
 
 def pages() -> Mapping[str, str]:
     """File name -> text of everything below docs/methods/."""
-    known = [card for card in cards() if not card.foreign]  # not what somebody has plugged in
+    known = tuple(card for card in cards() if not card.foreign)  # not what somebody has plugged in
     return {"README.md": index(known), **{file_name(card): page(card) for card in known}}
 
 
