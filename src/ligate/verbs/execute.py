@@ -147,7 +147,14 @@ def _run_stage(
     claims = _claims(journal_path, stage.digest)
     headers = {out.name: out.header for out in plan.outs}
     journal = journals.Journal(journal_path)
-    sink = FolderSink(folder, headers, shard_bytes=plan.shard_bytes, metadata=plan.metadata, stems=_stems(job, stage))
+    sink = FolderSink(
+        folder,
+        headers,
+        shard_bytes=plan.shard_bytes,
+        metadata=plan.metadata,
+        stems=_stems(job, stage),
+        eager=job.how.fsync,
+    )
     try:
         if claims is None:
             journal.begin({"plan": stage.digest})
