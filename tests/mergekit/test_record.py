@@ -32,7 +32,8 @@ def plans(recipe: Recipe) -> list[str]:
     found: list[LigateError] = []
     sources = open_sources(recipe, found)
     try:
-        planned = plan_all(recipe, sources, _catalogue.load, threads=None, memory=None)
+        planned = plan_all(recipe, sources, _catalogue.load, found, threads=None, memory=None)
+        assert planned is not None, found
         return [stage.plan.digest() for stage in planned.stages]
     finally:
         sources.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import yaml
 
@@ -59,8 +60,26 @@ class Item:
                 return "a list"
 
 
+class Documents(NamedTuple):
+    """A YAML text. `problems` of its form, such as a key that stands there twice, do not keep it from being read."""
+
+    items: tuple[Item, ...]
+    problems: tuple[LigateError, ...]
+
+
 def read(text: str, file: str) -> tuple[Item, ...]:
     """The documents of a YAML text; every problem in its form is told at once."""
+    items, problems = read_all(text, file)
+    raise_all(problems)
+    return items
+
+
+def read_all(text: str, file: str) -> Documents:
+    """The documents of a YAML text and what is wrong with its form.
+
+    Raises:
+        RecipeError: nothing can be made of it.
+    """
     if len(text) > MOST_BYTES:
         raise RecipeError(f"a recipe of {len(text):,} characters", where=file, hint="is this the right file?")
     documents = _compose(text, file)
@@ -68,8 +87,7 @@ def read(text: str, file: str) -> tuple[Item, ...]:
         raise RecipeError("the recipe is empty", where=file, hint="`ligate init` writes one to start from")
     tree = _Tree(file)
     items = tuple(tree.item(node, Place(file, node.start_mark.line + 1), 0) for node in documents)
-    raise_all(tree.problems)
-    return items
+    return Documents(items, tuple(tree.problems))
 
 
 def _compose(text: str, file: str) -> list[yaml.Node]:
@@ -165,6 +183,11 @@ class Reading:
 
     def __init__(self) -> None:
         self.problems: list[LigateError] = []
+        self._meant: set[tuple[Place, str]] = set()
+
+    def misspelt(self, around: Item, key: str) -> bool:
+        """Whether a key of this mapping was told to be `key` misspelt; that `key` is missing goes without saying."""
+        return (around.place, key) in self._meant
 
     def problem(self, text: str, place: Place, hint: str = "") -> None:
         self.problems.append(RecipeError(text, where=str(place), hint=hint))
@@ -192,6 +215,8 @@ class Reading:
                 near = nearest(key, known)
                 hint = f"`{key}` belongs {home}" if home else near if near.startswith("did") else otherwise or near
                 self.problem(f"{what} has no key `{key}`", child.place, hint)
+                # Whichever key the hint suggests.
+                self._meant |= {(item.place, name) for name in known if not home and near == nearest(key, [name])}
         return {key: child for key, child in item.value.items() if not known or key in known}
 
     def entries(self, item: Item | None, what: str) -> Sequence[Item]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ligate.core.errors import RecipeError
+from ligate.core.errors import RecipeError, raise_all
 
 from .dialects import ligate, mergekit
-from .nodes import Item, read
+from .nodes import Item, read_all
 from .schema import Recipe
 
 _OURS = frozenset({"sources", "merge", "steps", "output"})
@@ -17,6 +18,20 @@ _MERGEKITS = frozenset({"merge_method", "base_model", "models", "slices", "modul
 
 def parse_file(path: str | Path) -> Recipe:
     """Read a recipe; `RecipeError` or `Problems` tell all that is wrong with its text."""
+    return _sound(draft_file(path))
+
+
+def parse_text(text: str, name: str = "recipe") -> Recipe:
+    """As `parse_file`, for a text; `name` stands in messages."""
+    return _sound(draft_text(text, name))
+
+
+def draft_file(path: str | Path) -> Recipe:
+    """Read a recipe as far as it can be understood; what is wrong with its text stands in `problems`.
+
+    Raises:
+        RecipeError: there is no such file, or it is no YAML.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -29,15 +44,22 @@ def parse_file(path: str | Path) -> Recipe:
         raise RecipeError("a recipe is a YAML text file in UTF-8", where=str(path)) from None
     except OSError as error:
         raise RecipeError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    return parse_text(text, path.name)
+    return draft_text(text, path.name)
 
 
-def parse_text(text: str, name: str = "recipe") -> Recipe:
-    """As `parse_file`, for a text; `name` stands in messages."""
-    documents = read(text, name)
-    if _is_mergekit(documents):
-        return mergekit.read(documents)
-    return ligate.read(documents)
+def draft_text(text: str, name: str = "recipe") -> Recipe:
+    """As `draft_file`, for a text; `name` stands in messages."""
+    documents, problems = read_all(text, name)
+    recipe = mergekit.read(documents) if _is_mergekit(documents) else ligate.read(documents)
+    if not problems:
+        return recipe
+    steps = tuple(replace(step, whole=False) for step in recipe.steps)  # the problems may lie in any of them
+    return replace(recipe, steps=steps, problems=(*problems, *recipe.problems), names_known=False)
+
+
+def _sound(recipe: Recipe) -> Recipe:
+    raise_all(recipe.problems)
+    return recipe
 
 
 def _is_mergekit(documents: Sequence[Item]) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from ligate.core.errors import RecipeError, raise_all
+from ligate.core.errors import LigateError, RecipeError, raise_all
 from ligate.core.suggest import nearest
 from ligate.core.tensors import Header, Source
 from ligate.engine.plan import Operand, Out, Plan
@@ -65,11 +66,31 @@ def resolve(recipe: Recipe, step: Step, sources: Mapping[str, Source], lookup: L
     return Plan(labels, outs, dropped, recipe.seed, recipe.output.shard_bytes, metadata)
 
 
-def _parts(step: Step, headers: Headers, cards: Cards, findings: Findings) -> list[Part]:
+def compared(recipe: Recipe, step: Step, sources: Mapping[str, Source]) -> tuple[LigateError, ...]:
+    """What the models of a step say against merging them, where there can be no plan: those at hand, headers only."""
+    labels = step_labels(step)
+    headers = {label: sources[label].headers() for label in labels if label in sources}
+    if step.slices and not (step.whole and len(headers) == len(labels)):
+        return ()  # which layers lie beside which is not known
+    findings = Findings()
+    kept, _ = _without_dropped(recipe.output.drop, headers)
+    base = step.base if step.base in kept else None
+    bare = replace(step, base=base, models=tuple(label for label in kept if label != base), settings=())
+    index = {label: number for number, label in enumerate(kept)}
+    for part in _parts(bare, kept, None, findings):
+        maker = Maker(part, sources, kept, index, lambda label, name, header: header.dtype)
+        for row in part.rows:
+            if recipe.names_known or None not in row.inputs:
+                maker.out(row, findings)
+    return findings.errors()
+
+
+def _parts(step: Step, headers: Headers, cards: Cards | None, findings: Findings) -> list[Part]:
+    """The layout of a step; without `cards` only its tensors matter."""
     if step.slices:
-        return sliced_parts(step, headers, cards.of_slice, findings)
+        return sliced_parts(step, headers, cards.of_slice if cards else lambda entry: None, findings)
     rows = same_name_rows(headers, tuple(headers))
-    return [Part(cards.of_step, step.base, step.models, step.settings, rows, step.place)]
+    return [Part(cards.of_step if cards else None, step.base, step.models, step.settings, rows, step.place)]
 
 
 def _outs(

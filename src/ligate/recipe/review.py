@@ -34,6 +34,8 @@ class Cards:
         return None not in (self.of_step, *self._own.values())
 
     def _found(self, method: str, place: Place, lookup: Lookup, findings: Findings) -> Card | None:
+        if not method:
+            return None  # that it is missing is told by whoever read the text
         try:
             return lookup(method)
         except LigateError as error:
@@ -80,14 +82,22 @@ def _uses(step: Step, cards: Cards) -> list[Use]:
 
 
 def _complaints(use: Use, step: Step) -> list[LigateError]:
-    return [
-        *_base_complaints(use),
-        *_count_complaints(use),
+    """Of a step whose text has problems only what is there is judged: what is lacking may be what is misspelt."""
+    own, shared = (use.own, step.settings) if step.whole else (_for_known(use.own, use), _for_known(step.settings, use))
+    present = [
         *unknown([use.card], use.own),
-        *wrong_values(use.card, use.own, use.models),
-        *wrong_values(use.card, step.settings, step.models),
-        *lacking(use.card, (*use.own, *step.settings), use.models, use.place),
+        *wrong_values(use.card, own, use.models, use.base),
+        *wrong_values(use.card, shared, step.models, step.base),
     ]
+    if not step.whole:
+        return present
+    absent = lacking(use.card, (*own, *shared), use.models, use.place)
+    return [*_base_complaints(use), *_count_complaints(use), *present, *absent]
+
+
+def _for_known(settings: Sequence[Setting], use: Use) -> list[Setting]:
+    """Without those for models that the text misspells."""
+    return [setting for setting in settings if setting.model in (None, use.base, *use.models)]
 
 
 def _base_complaints(use: Use) -> list[LigateError]:

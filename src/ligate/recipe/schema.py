@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ligate.core.errors import LigateError
+
 Value = float | int | bool | str | None
 
 
@@ -102,6 +104,7 @@ class Step:
     slices: tuple[Slice, ...] = ()
     dtype: str | None = None  # of an intermediate result; None: float32, so that only the output rounds
     place: Place = Place()
+    whole: bool = True  # False: its text has problems, so what seems to be lacking may only be misspelt
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,10 @@ class Output:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Sources, steps (the last one is the result), output. `notes` are things to tell the user, not errors."""
+    """Sources, steps (the last one is the result), output. `notes` are things to tell the user, not errors.
+
+    A recipe with `problems` in its text is never run; what can be made out of it still serves to find further ones.
+    """
 
     sources: Mapping[str, SourceSpec]
     steps: tuple[Step, ...]
@@ -127,3 +133,5 @@ class Recipe:
     seed: int = 0
     dialect: str = "ligate"
     notes: tuple[str, ...] = ()
+    problems: tuple[LigateError, ...] = ()
+    names_known: bool = True  # False: problems of sources or output may change which tensors there are

@@ -34,13 +34,15 @@ def unknown(cards: Sequence[Card], settings: Sequence[Setting]) -> list[LigateEr
     ]
 
 
-def wrong_values(card: Card, settings: Sequence[Setting], models: Sequence[str]) -> list[LigateError]:
+def wrong_values(
+    card: Card, settings: Sequence[Setting], models: Sequence[str], base: str | None
+) -> list[LigateError]:  # fmt: skip
     """What is wrong with given values, whatever tensors they will meet. `models`: those that may have their own."""
     return [
         error
         for setting in settings
         if setting.name in card.params
-        for error in _setting_complaints(card, card.params[setting.name], setting, models)
+        for error in _setting_complaints(card, card.params[setting.name], setting, models, base)
     ]
 
 
@@ -54,12 +56,15 @@ def lacking(card: Card, settings: Sequence[Setting], models: Sequence[str], plac
     ]
 
 
-def _setting_complaints(card: Card, param: Param, setting: Setting, models: Sequence[str]) -> list[LigateError]:
+def _setting_complaints(
+    card: Card, param: Param, setting: Setting, models: Sequence[str], base: str | None
+) -> list[LigateError]:
     where = str(setting.place)
     if setting.model is not None and not param.per_model:
         return [RecipeError(f"`{param.name}` of `{card.id}` is one value for all models", where=where)]
     if setting.model is not None and setting.model not in models:
-        text = f"`{param.name}` is given for `{setting.model}`, which is the base and has none"
+        reason = "which is the base and has none" if setting.model == base else "which is not merged here"
+        text = f"`{param.name}` is given for `{setting.model}`, {reason}"
         return [RecipeError(text, where=where, hint=f"models with their own value: {', '.join(models)}")]
     values = setting.value.values if isinstance(setting.value, Gradient) else (setting.value,)
     found: list[LigateError] = []

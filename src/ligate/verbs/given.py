@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, TypeAlias
 
-from ligate.core.errors import RecipeError
+from ligate.core.errors import LigateError, RecipeError
 from ligate.core.suggest import nearest
 from ligate.core.tensors import spoken_dtype
 from ligate.engine.memory import parse_bytes
 from ligate.methods import _catalogue
-from ligate.recipe.parse import parse_file, parse_text
+from ligate.recipe.parse import draft_file, draft_text
 from ligate.recipe.schema import Recipe
 
 from .canonical import Lookup
@@ -34,18 +34,24 @@ class Overrides:
 
 
 def given_recipe(given: GivenRecipe, overrides: Overrides = Overrides()) -> Recipe:
-    """The recipe in a file, in plain data of our own dialect, or as it is; then the overrides."""
+    """The recipe in a file, in plain data of our own dialect, or as it is; then the overrides.
+
+    What is wrong with its text or with an override stands in its `problems`: whoever opens the sources tells all.
+    """
     return overridden(_parsed(given), overrides)
 
 
 def overridden(recipe: Recipe, overrides: Overrides) -> Recipe:
-    output = recipe.output
-    if overrides.dtype is not None:
-        output = replace(output, dtype=_dtype(overrides.dtype))
-    if overrides.shard_size is not None:
-        output = replace(output, shard_bytes=_positive(given_bytes(overrides.shard_size), "--shard-size"))
+    output, problems = recipe.output, list(recipe.problems)
+    try:
+        if overrides.dtype is not None:
+            output = replace(output, dtype=_dtype(overrides.dtype))
+        if overrides.shard_size is not None:
+            output = replace(output, shard_bytes=_positive(given_bytes(overrides.shard_size), "--shard-size"))
+    except LigateError as error:
+        problems.append(error)
     seed = recipe.seed if overrides.seed is None else overrides.seed
-    return replace(recipe, output=output, seed=seed)
+    return replace(recipe, output=output, seed=seed, problems=tuple(problems))
 
 
 def given_bytes(size: Size) -> int:
@@ -64,8 +70,8 @@ def _parsed(given: GivenRecipe) -> Recipe:
     if isinstance(given, Recipe):
         return given
     if isinstance(given, Mapping):
-        return parse_text(json.dumps(given, ensure_ascii=False), "recipe")
-    return parse_file(str(given))
+        return draft_text(json.dumps(given, ensure_ascii=False), "recipe")
+    return draft_file(str(given))
 
 
 def _dtype(text: str) -> str:

@@ -15,10 +15,11 @@ from ligate.core.tensors import Source
 from ligate.engine.forecast import Forecast, forecast
 from ligate.engine.plan import Plan
 from ligate.recipe.configuration import config_edits
-from ligate.recipe.resolve import donor, resolve, step_order
+from ligate.recipe.resolve import compared, donor, resolve, step_order
 from ligate.recipe.schema import Recipe, Step
+from ligate.recipe.slices import labels
 
-from .sources import Expected, labels_of_step
+from .sources import Expected, flat, labels_of_step
 
 Lookup = Callable[[str], Card]
 SIDECARS = 64_000_000  # room for config, tokenizer, record and card
@@ -44,23 +45,47 @@ class Planned:
 
 
 def plan_all(
-    recipe: Recipe, sources: Mapping[str, Source], lookup: Lookup, *, threads: int | None, memory: int | None
-) -> Planned:
+    recipe: Recipe,
+    sources: Mapping[str, Source],
+    lookup: Lookup,
+    found: list[LigateError],
+    *,
+    threads: int | None,
+    memory: int | None,
+) -> Planned | None:
     """Plan every step from headers; the results of earlier steps stand in by what their plans promise.
 
-    Raises:
-        Problems, RecipeError, InputError: all that is wrong with the first step that cannot be planned.
+    None where a step cannot be planned. `found` then takes the reasons, and what else is wrong with its models and
+    with the other steps.
     """
     known = dict(sources)
-    found: list[Stage] = []
+    stages: list[Stage] = []
     for step in step_order(recipe):
-        plan = resolve(recipe, step, known, lookup)
-        cost = forecast(plan, [known[label] for label in plan.sources], lookup, threads=threads, memory=memory)
-        found.append(Stage(step, plan, plan.digest(), cost))
+        if not (step.whole and recipe.names_known and all(label in known for label in labels(step))):
+            found += compared(recipe, step, known)
+            continue
+        try:
+            plan = resolve(recipe, step, known, lookup)
+            cost = forecast(plan, [known[label] for label in plan.sources], lookup, threads=threads, memory=memory)
+        except LigateError as error:
+            found += flat(error)
+            continue
+        stages.append(Stage(step, plan, plan.digest(), cost))
         for label in labels_of_step(recipe, step.name) if step.name else ():
             known[label] = Expected(label, plan, known[donor(recipe, step)].folder)
-    edits = config_edits(recipe, recipe.steps[-1], known)
-    return Planned(tuple(found), edits.values, edits.notes)
+    whole = stages and len(stages) == len(recipe.steps)
+    return _planned(recipe, tuple(stages), known, found) if whole else None
+
+
+def _planned(
+    recipe: Recipe, stages: tuple[Stage, ...], known: Mapping[str, Source], found: list[LigateError]
+) -> Planned | None:
+    try:
+        edits = config_edits(recipe, recipe.steps[-1], known)
+    except LigateError as error:
+        found += flat(error)
+        return None
+    return Planned(stages, edits.values, edits.notes)
 
 
 def guard_output(out: Path, sources: Mapping[str, Source], needed: int, *, overwrite: bool) -> list[LigateError]:

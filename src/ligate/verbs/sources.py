@@ -60,7 +60,7 @@ def open_sources(recipe: Recipe, found: list[LigateError]) -> Sources:
     sources = Sources()
     steps = {step.name for step in recipe.steps}
     for label, spec in recipe.sources.items():
-        if spec.path in steps:
+        if spec.path in steps or not spec.path:  # a result, or a path that is missing, which is told already
             continue
         try:
             sources[label] = open_spec(spec)

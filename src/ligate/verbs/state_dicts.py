@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ligate.core.errors import RecipeError
+from ligate.core.errors import RecipeError, raise_all
 from ligate.core.tensors import Source
 from ligate.engine.run import run
 from ligate.io.memory import MemorySink
@@ -65,6 +65,7 @@ def merge_state_dicts(
     )
     specs = {label: SourceSpec(label, label) for label in sources}
     recipe = overridden(Recipe(specs, (step,), Output(drop=tuple(drop)), seed=seed), Overrides(dtype))
+    raise_all(recipe.problems)
     return _merged(recipe, sources, threads)
 
 

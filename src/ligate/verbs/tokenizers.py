@@ -60,10 +60,11 @@ def _vocabulary_complaints(recipe: Recipe, sources: Mapping[str, Source]) -> lis
 
 
 def _template_complaints(recipe: Recipe, sources: Mapping[str, Source]) -> list[LigateError]:
-    asked = recipe.output.chat_template
+    if recipe.output.chat_template is None or recipe.problems:  # then nobody can say who the donor is
+        return []
     label = recipe.output.tokenizer or donor(recipe, recipe.steps[-1])
     folder = sources[label].folder if label in sources else None
-    if asked is None or folder is None:
+    if folder is None:
         return []
     if not (folder / "tokenizer_config.json").is_file():
         hint = "take the tokenizer of a model that has one, or leave the template out."

@@ -13,8 +13,8 @@ from ligate.recipe.review import review
 from ligate.recipe.schema import Recipe
 
 from .canonical import Lookup
-from .preflight import Planned, Stage, bytes_needed, guard_output, plan_all
-from .sources import Sources, flat, open_sources
+from .preflight import Stage, bytes_needed, guard_output, plan_all
+from .sources import Sources, open_sources
 from .tokenizers import tokenizer_complaints
 
 
@@ -53,29 +53,17 @@ def undertaking(
 
     `taken` bytes of the room that the output needs are its own already.
     """
-    found: list[LigateError] = [*review(recipe, lookup)]
+    found: list[LigateError] = [*recipe.problems, *review(recipe, lookup)]
     sources = open_sources(recipe, found)
     try:
-        planned = _planned(recipe, sources, lookup, how, found)
+        found += tokenizer_complaints(recipe, sources)
+        planned = plan_all(recipe, sources, lookup, found, threads=how.threads, memory=how.memory)
         if out is not None:
             needed = bytes_needed(planned.stages) if planned else 0
             found += guard_output(out, sources, max(needed - taken, 0), overwrite=how.overwrite)
         raise_all(list({str(error): error for error in found}.values()))
-        if planned is not None:  # otherwise something was found
+        if planned is not None:  # else something was found
             notes = (*recipe.notes, *planned.notes)
             yield Undertaking(recipe, out or Path(), sources, planned.stages, planned.config_edits, notes, lookup, how)
     finally:
         sources.close()
-
-
-def _planned(recipe: Recipe, sources: Sources, lookup: Lookup, how: How, found: list[LigateError]) -> Planned | None:
-    """The plans of all steps; None, and reasons in `found`, where there can be none."""
-    steps = {step.name for step in recipe.steps}
-    if any(label not in sources and spec.path not in steps for label, spec in recipe.sources.items()):
-        return None
-    found += tokenizer_complaints(recipe, sources)
-    try:
-        return plan_all(recipe, sources, lookup, threads=how.threads, memory=how.memory)
-    except LigateError as error:
-        found += flat(error)
-        return None

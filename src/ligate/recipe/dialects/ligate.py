@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ligate.core.errors import raise_all
 from ligate.core.suggest import nearest
 from ligate.core.tensors import spoken_dtype
 from ligate.recipe.nodes import Item, Reading
@@ -44,7 +43,7 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "
 
 
 def read(documents: Sequence[Item]) -> Recipe:
-    """The recipe in the only document; all of its errors are raised together."""
+    """The recipe in the only document; `problems` holds all that is wrong with it."""
     reading = _Labels()
     if len(documents) > 1:
         reading.problem("a second document (`---`)", documents[1].place, "several merges are a list under `steps:`")
@@ -53,12 +52,12 @@ def read(documents: Sequence[Item]) -> Recipe:
         label: _source(reading, label, item)
         for label, item in reading.fields(_needed(reading, top, "sources", documents[0]), "`sources`").items()
     }
-    steps = _steps(reading, top, documents[0])
     output = _output(reading, top.get("output"))
+    names_known = not reading.problems
+    steps = _steps(reading, top, documents[0])
     seed = reading.whole(top.get("seed"), "`seed`", 0)
-    _check_names(reading, sources, steps, output)
-    raise_all(reading.problems)
-    return Recipe(sources, steps, output, seed=seed)
+    steps = _check_names(reading, sources, steps, output)
+    return Recipe(sources, steps, output, seed=seed, problems=tuple(reading.problems), names_known=names_known)
 
 
 class _Labels(Reading):
@@ -76,7 +75,7 @@ class _Labels(Reading):
 
 
 def _needed(reading: Reading, fields: Mapping[str, Item], key: str, around: Item) -> Item | None:
-    if key not in fields or fields[key].value is None:
+    if (key not in fields or fields[key].value is None) and not reading.misspelt(around, key):
         place = fields[key].place if key in fields else around.place
         reading.problem(f"`{key}:` is missing", place)
     return fields.get(key)
@@ -98,7 +97,7 @@ def _source(reading: Reading, label: str, item: Item) -> SourceSpec:
 
 def _location(reading: Reading, fields: Mapping[str, Item], what: str, around: Item) -> tuple[str, str | None]:
     written = reading.text(fields.get("path"), "`path`")
-    if not written:
+    if not written and not reading.misspelt(around, "path"):
         reading.problem(f"{what} needs a `path:`", around.place, "a folder, a file, or org/name on the Hub")
     path, revision = split_revision(written or "")
     return path, reading.text(fields.get("revision"), "`revision`") or revision
@@ -148,12 +147,13 @@ def _without_dtype(reading: Reading, steps: tuple[Step, ...]) -> tuple[Step, ...
 
 
 def _step(reading: _Labels, item: Item) -> Step:
+    before = len(reading.problems)
     fields = reading.fields(item, "a merge", STEP, _HOMES, "parameters of the method belong under `parameters:`")
     slices = tuple(_slice(reading, entry) for entry in reading.entries(fields.get("slices"), "`slices`"))
     base = reading.label(fields.get("base"), "`base`")
     models = _labels(reading, fields.get("models"))
     method = reading.text(_needed(reading, fields, "method", item), "`method`") or ""
-    if "models" not in fields and not slices:
+    if "models" not in fields and not slices and not reading.misspelt(item, "models"):
         reading.problem("`models:` is missing", item.place, "list the labels of the sources to merge")
     if slices:
         found = dict.fromkeys(part.model for entry in slices for part in entry.models)
@@ -167,6 +167,7 @@ def _step(reading: _Labels, item: Item) -> Step:
         slices=slices,
         dtype=_dtype(reading, fields.get("dtype")),
         place=fields["method"].place if "method" in fields else item.place,
+        whole=len(reading.problems) == before,
     )
 
 
@@ -218,7 +219,8 @@ def _values(reading: Reading, so_far: Setting, item: Item) -> list[Setting]:
         return _by_pattern(reading, so_far, item.value)
     if not item.value:
         reading.problem(f"`{so_far.name}` is an empty list", item.place)
-    return [replace(so_far, value=Gradient(tuple(_plain(reading, so_far.name, entry) for entry in item.value)))]
+    values = [_plain(reading, so_far.name, entry) for entry in item.value]
+    return [replace(so_far, value=Gradient(tuple(values)))] if values and None not in values else []
 
 
 def _by_model(reading: Reading, so_far: Setting, fields: Mapping[str, Item]) -> list[Setting]:
@@ -307,13 +309,18 @@ def _size(reading: Reading, item: Item | None) -> int:
     return size
 
 
-def _check_names(reading: _Labels, sources: Mapping[str, SourceSpec], steps: Sequence[Step], output: Output) -> None:
-    """Every label names something that exists by then, and everything that exists is used."""
+def _check_names(
+    reading: _Labels, sources: Mapping[str, SourceSpec], steps: Sequence[Step], output: Output
+) -> tuple[Step, ...]:
+    """Every label names something that exists by then, and everything that exists is used; the steps, judged so."""
     before = len(reading.problems)
+    judged: list[Step] = []
     known = dict.fromkeys(sources, "source")
     used = {output.donor, output.tokenizer}
     for step in steps:
+        so_far = len(reading.problems)
         used |= _check_step_names(reading, step, known)
+        judged.append(replace(step, whole=step.whole and len(reading.problems) == so_far))
         if step.name and step.name in known:
             reading.problem(f"a step has the name of the {known[step.name]} `{step.name}`", step.place, "rename it")
         elif step.name:
@@ -322,8 +329,9 @@ def _check_names(reading: _Labels, sources: Mapping[str, SourceSpec], steps: Seq
         if label is not None and label not in sources:
             place = reading.used_at.get(label, output.place)
             reading.problem(f"`{key}: {label}` is no source", place, nearest(label, sources))
-    if steps and len(reading.problems) == before:  # a misspelt label would be told twice
+    if steps and len(reading.problems) == before and all(step.whole for step in judged):  # else it would be told twice
         _check_used(reading, sources, steps, used)
+    return tuple(judged)
 
 
 def _check_used(
@@ -342,7 +350,8 @@ def _check_step_names(reading: _Labels, step: Step, known: Mapping[str, str]) ->
     for label in used:
         if label not in known:
             reading.problem(f"`{label}` is no source", reading.used_at.get(label, step.place), nearest(label, known))
-    for setting in (*step.settings, *(setting for entry in step.slices for setting in entry.settings)):
+    settings = (*step.settings, *(setting for entry in step.slices for setting in entry.settings))
+    for setting in settings if step.models else ():  # without models something worse is wrong, which is told
         if setting.model is not None and setting.model not in used:
             text = f"`{setting.name}` is set for `{setting.model}`, which this merge does not use"
             reading.problem(text, setting.place, nearest(setting.model, used))

@@ -7,8 +7,8 @@ harm. docs/mergekit.md lists every intended difference.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from ligate.core.errors import raise_all
 from ligate.recipe.nodes import Item, Reading
 from ligate.recipe.schema import Output, Place, Recipe, SourceSpec
 
@@ -23,7 +23,7 @@ Labels = Mapping[Reference, str]
 
 
 def read(documents: Sequence[Item]) -> Recipe:
-    """The recipe in one document, or in several of which some use others by `name:`; all errors are raised together."""
+    """The recipe in one document, or in several of which some use others by `name:`; `problems` holds all errors."""
     reading = Reading()
     notes: list[str] = []
     merges = [syntax.document(reading, item, notes) for item in documents]
@@ -35,8 +35,10 @@ def read(documents: Sequence[Item]) -> Recipe:
     steps = tuple(step(reading, notes, merge, labels, last=merge is ordered[-1]) for merge in ordered)
     output = _output(reading, notes, ordered, names, labels)
     seed = _seed(reading, notes, ordered[-1])
-    raise_all(reading.problems)
-    return Recipe(sources, steps, output, seed=seed, dialect="mergekit", notes=tuple(notes))
+    if reading.problems:
+        steps = tuple(replace(one, whole=False) for one in steps)
+    found = tuple(reading.problems)
+    return Recipe(sources, steps, output, seed=seed, dialect="mergekit", notes=tuple(notes), problems=found)
 
 
 def _names(reading: Reading, merges: Sequence[Document]) -> Names:

@@ -167,6 +167,8 @@ class Meant:
             self._note(given, f"`{given.name}` of the base has no effect")
             return None
         values = tuple(self._value(given.name, meaning, item) for item in given.values)
+        if None in values:
+            return None
         value = Gradient(values) if given.spread else values[0]
         return Setting(meaning.name, value, model, given.filter, "substring", given.place, meaning.of != "merge")
 
@@ -189,11 +191,12 @@ class Meant:
             return float(item.value)
         if isinstance(item.value, bool) or not isinstance(item.value, (int, float)):
             self.reading.problem(f"`{name}` must be a number, not `{item.text}`", item.place)
-        return item.value if isinstance(item.value, (int, float)) else 0.0
+            return None
+        return item.value
 
     def _switched(self, name: str, meaning: Meaning, item: Item) -> Value:
         on = _SWITCHES.get(item.text.lower())
         if on is None:
             self.reading.problem(f"`{name}` must be true or false, not `{item.text}`", item.place)
-            on = False
+            return None
         return meaning.words[on] if meaning.words else on

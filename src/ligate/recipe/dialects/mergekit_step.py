@@ -20,9 +20,15 @@ def step(reading: Reading, notes: list[str], merge: Document, labels: Mapping[Re
     item = merge.fields.get("merge_method")
     known = rule(reading, item) if item is not None and merge.method else None
     if known is None:
-        return Step(merge.method, (), place=merge.place)
+        return Step("", _everyone(merge, labels), place=merge.place)
     _check_base(reading, merge, known)
     return _Lowering(reading, notes, merge, known, labels).step(last=last)
+
+
+def _everyone(merge: Document, labels: Mapping[Reference, str]) -> tuple[str, ...]:
+    """Who takes part in a merge by a method that nobody knows."""
+    found = [merge.base, *(one.model for one in merge.inputs)]
+    return tuple(dict.fromkeys(labels.get(one, one.path) for one in found if one))
 
 
 def dtype(reading: Reading, merge: Document) -> str | None:

@@ -104,7 +104,7 @@ def document(reading: Reading, item: Item, notes: list[str]) -> Document:
     """Take one YAML document apart; problems go to `reading`, harmless oddities to `notes`."""
     fields = reading.fields(item, "a mergekit config", TOP, _HOMES)
     method = fields.get("merge_method")
-    if method is None:
+    if method is None and not reading.misspelt(item, "merge_method"):
         reading.problem("`merge_method:` is missing", item.place)
     body, module = _body(reading, fields, item)
     return Document(
@@ -145,9 +145,9 @@ def _one_of(reading: Reading, fields: Mapping[str, Item], keys: Sequence[str], a
     if len(present) > 1:
         both = " and ".join(f"`{key}:`" for key in present)
         reading.problem(f"{both} exclude each other", fields[present[-1]].place, f"keep one of {spoken}")
-    elif not present:
+    elif not present and not any(reading.misspelt(around, key) for key in keys):
         reading.problem(f"nothing to merge: {spoken} is missing", around.place)
-    elif not fields[present[0]].value:
+    elif present and not fields[present[0]].value:
         reading.problem(f"`{present[0]}:` is empty", fields[present[0]].place)
 
 
@@ -179,7 +179,8 @@ def _source(reading: Reading, item: Item, notes: list[str]) -> Input:
 
 def _needed_model(reading: Reading, fields: Mapping[str, Item], around: Item, notes: list[str]) -> Reference:
     found = reference(reading, fields.get("model"), notes)
-    if found is None and (fields.get("model") is None or fields["model"].value is None):
+    absent = fields.get("model") is None or fields["model"].value is None
+    if found is None and absent and not reading.misspelt(around, "model"):
         reading.problem("`model:` is missing", around.place, "a folder, or org/name on the Hub")
     return found or Reference("")
 
@@ -187,7 +188,8 @@ def _needed_model(reading: Reading, fields: Mapping[str, Item], around: Item, no
 def _layers(reading: Reading, item: Item | None, around: Item) -> Layers:
     hint = "[first, end]: layers first to end - 1 are taken"
     if item is None:
-        reading.problem("`layer_range:` is missing", around.place, hint)
+        if not reading.misspelt(around, "layer_range"):
+            reading.problem("`layer_range:` is missing", around.place, hint)
         return Layers(0, 1, around.place)
     ends = [reading.whole(entry, "`layer_range`", 0) for entry in reading.entries(item, "`layer_range`")]
     if len(ends) != 2:
@@ -285,7 +287,8 @@ def _filtered(reading: Reading, name: str, item: Item) -> list[Given]:
     if not isinstance(item.value, Mapping):
         return []
     if "value" not in fields:
-        reading.problem(f"an entry of `{name}` needs a `value:`", item.place)
+        if not reading.misspelt(item, "value"):
+            reading.problem(f"an entry of `{name}` needs a `value:`", item.place)
         return []
     written = reading.text(fields.get("filter"), "`filter`")
     place = fields["filter"].place if "filter" in fields else fields["value"].place
