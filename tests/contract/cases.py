@@ -22,9 +22,11 @@ WITH_BASE = [card for card in CARDS if card.base == "required"]
 
 NEUTRAL: Mapping[str, Any] = {
     "density": 1.0,
+    "flatten": 0.0,
     "no_angle": "straight",
     "normalize": True,
     "scale": 1.0,
+    "share": 1.0,
     "t": 1.0,
     "trim": 1.0,
     "weight": 1.0,

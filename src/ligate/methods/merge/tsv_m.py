@@ -1,0 +1,125 @@
+"""TSV-Merge: the strongest singular directions of every task, made orthogonal to those of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+import torch
+
+from ligate.core.method import Site, Stat, method
+from ligate.core.params import Range
+from ligate.ops.matrices import Matrices, averaged, matrices, moved, unlaid, whole_shape, working_bytes
+from ligate.ops.notebook import complete
+from ligate.ops.rows import same_shape
+from ligate.ops.spectrum import gram, inverse_root, orthogonal, parts, spectrum
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Directions(NamedTuple):
+    """How task vectors [m, n] become a step: `mix` times the stack of each one's `readers` times it."""
+
+    readers: Sequence[Tensor]  # per task [r_k, m]: times the task vector, its right singular vectors
+    mix: Tensor  # [m, sum of r_k]
+    kept: Sequence[float]  # per task, the share of its squared norm that its directions have
+
+    def step(self, pair: Matrices, part: slice) -> Tensor:
+        return self.mix @ self.right(pair, part)
+
+    def right(self, pair: Matrices, part: slice) -> Tensor:
+        return torch.cat([reader @ pair.task(k, part) for k, reader in enumerate(self.readers)])
+
+
+def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
+    """One look at the whole tensor finds the directions; None for a tensor that is averaged."""
+
+    def observe(state: None, base: Tensor, tuned: Tensor, *, site: Site, **_: Any) -> Directions | None:
+        pair = matrices(base, tuned, site, params["kernels"])
+        return None if pair is None else _directions(pair, params["share"])
+
+    return (Stat("directions", "tensor", lambda models: None, observe, lambda a, b: b, lambda found: found, _told),)
+
+
+def _told(found: Directions | None) -> Mapping[str, Any]:
+    return {} if found is None else {"rank": [len(one) for one in found.readers], "kept": list(found.kept)}
+
+
+def _directions(pair: Matrices, share: float | None) -> Directions:
+    models, rank = len(pair.tuned), min(pair.shape)
+    share = 1 / models if share is None else share
+    count = max(1, int(rank * share)) if share > 0 else 0
+    found = [spectrum(gram(pair.blocks(k))).top(count) for k in range(models)]
+    readers = [one.vectors.T / one.values[:, None] for one in found]
+    values = torch.cat([one.values for one in found])
+    raw = Directions(readers, values, [one.kept for one in found])
+    overlap = gram(raw.right(pair, part) for part in parts(pair.shape))  # of the right singular vectors
+    left = orthogonal(torch.cat([one.vectors for one in found], dim=1))
+    return raw._replace(mix=(left * values) @ inverse_root(overlap))
+
+
+def _scratch(params: Mapping[str, Any], shape: tuple[int, ...], models: int) -> int:
+    """Gram matrix, decomposition and vectors; those of all directions together where they outnumber the side."""
+    share = 1 / models if params["share"] is None else params["share"]
+    ratio = max(share * models, 1 / max(min(shape, default=1), 1))  # directions to the smaller side
+    return working_bytes(shape, params["kernels"], 2 + 3 * ratio + 4 * max(ratio, 1) ** 2)
+
+
+@method(
+    title="TSV-Merge",
+    source="arXiv:2412.00081",
+    base="required",
+    symmetric=True,
+    reach="tensor",
+    stats=_stats,
+    stat_names=("directions",),
+    scratch=_scratch,
+)
+def tsv_m(
+    base: Tensor,
+    tuned: Tensor,
+    *,
+    site: Site | None = None,
+    directions: Directions | None = None,
+    scale: Annotated[float, Range()] = 1.0,
+    share: Annotated[float | None, Range(0, 1)] = None,
+    kernels: Literal["average", "fold"] = "average",
+) -> Tensor:
+    r"""Keep each task's strongest singular directions, make all of them orthogonal, and add them up.
+
+    .. math::
+        \tau_k = \theta_k - \theta_0 \approx U_k \Sigma_k V_k^\top \ (r \text{ largest}), \quad
+        U = [U_1 \dots U_K],\ V = [V_1 \dots V_K],\ \Sigma = \operatorname{diag}(\Sigma_1 \dots \Sigma_K), \\
+        \theta = \theta_0 + \lambda\, U (U^\top U)^{-1/2}\, \Sigma\, (V^\top V)^{-1/2} V^\top
+
+    with :math:`\lambda` = ``scale`` and r = ``share`` times the smaller side of the matrix, rounded down but at least
+    one; without a ``share`` it is 1/K. Vectors and scalars are averaged, and so are tensors of more than two axes,
+    unless ``kernels: fold`` takes them for matrices of the first axis by all others.
+
+    Shapes: ``base`` [*S]; ``tuned`` [K, *S] for K models, float; returns [*S]. Dtypes are the engine's.
+    Source: arXiv:2412.00081 and its official code (r, averages, no weights); ``kernels: fold`` is an addition.
+    Differs: computed in float64 by way of Gram matrices; singular values below 1e-6 of the largest (1e-8 in small
+        matrices) count as zero. Where tasks share directions exactly, the inverse roots are pseudo-inverses; the
+        official code fills such gaps with arbitrary directions. With more models than the smaller side it keeps
+        nothing, here each keeps one direction. It averages matrices named `text_projection`: name them in a recipe.
+        Gradients take the directions as given.
+
+    Raises:
+        InputError: ``tuned[0]`` and ``base`` differ in shape.
+        NonFiniteError: a task vector holds NaN or infinity.
+
+    >>> import torch
+    >>> tuned = torch.tensor([[[2.0, 0.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]])
+    >>> tsv_m(torch.zeros(2, 2), tuned).round(decimals=4) + 0.0
+    tensor([[2., 0.],
+            [0., 2.]])
+    """
+    same_shape(base, tuned, where="merge/tsv_m")
+    pair = matrices(base, tuned, site, kernels)
+    if pair is None:
+        return averaged(base, tuned, scale)
+    known = complete(_stats({"share": share, "kernels": kernels}), base, tuned, site, {"directions": directions})
+    found: Directions = known["directions"]
+    steps = (found.step(pair, part) for part in parts(pair.shape))
+    return unlaid(moved(pair, steps, scale), base, whole_shape(tuned, site))

@@ -1,0 +1,89 @@
+"""Task vectors as matrices: which tensors are matrices, their differences from the base block by block, in float64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import torch
+
+from .rows import deltas, weighted_sum
+from .spectrum import AT_ONCE, lying, parts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ligate.core.method import Site
+
+Kernels = Literal["average", "fold"]
+"""What becomes of tensors of more than two axes: averaged like vectors, or taken for a matrix of first axis by rest."""
+
+
+class Matrices(NamedTuple):
+    """A base [m, n] and models [K, m, n], laid down or not, that remember how they lay."""
+
+    base: Tensor
+    tuned: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, width = self.base.shape
+        return rows, width
+
+    def task(self, model: int, part: slice) -> Tensor:
+        """Columns of a task vector."""
+        return self.tuned[model, :, part].double() - self.base[:, part].double()
+
+    def blocks(self, model: int) -> Iterator[Tensor]:
+        return (self.task(model, part) for part in parts(self.shape))
+
+    def total(self, part: slice) -> Tensor:
+        """Columns of the sum of all task vectors."""
+        total = self.task(0, part)
+        for model in range(1, len(self.tuned)):
+            total = total + self.task(model, part)
+        return total
+
+
+def matrices(base: Tensor, tuned: Tensor, site: Site | None, kernels: Kernels, *, lay: bool = True) -> Matrices | None:
+    """Views of what a rule was given, laid down if wanted; None for a tensor that is no matrix."""
+    shape = whole_shape(tuned, site)
+    if len(shape) < 2 or 0 in shape or (len(shape) > 2 and kernels == "average"):
+        return None
+    base, tuned = base.reshape(shape[0], -1), tuned.reshape(len(tuned), shape[0], -1)
+    return Matrices(lying(base), lying(tuned)) if lay else Matrices(base, tuned)
+
+
+def whole_shape(tuned: Tensor, site: Site | None) -> tuple[int, ...]:
+    """Of the tensor, which a rule may be given flattened."""
+    return tuple(tuned.shape[1:]) if site is None else tuple(site.shape)
+
+
+def moved(pair: Matrices, steps: Iterable[Tensor], scale: float) -> Tensor:
+    """Base plus scale times the step, which comes in the blocks of `parts`; in the base's own dtype and layout."""
+    result = torch.empty_like(pair.base)
+    for part, step in zip(parts(pair.shape), steps, strict=True):
+        result[:, part] = (pair.base[:, part].double() + scale * step).to(result.dtype)
+    return result
+
+
+def unlaid(result: Tensor, like: Tensor, shape: Sequence[int]) -> Tensor:
+    """A result in the shape that `like` has, whose tensor is of this shape."""
+    standing = result if result.shape[0] == shape[0] else result.mT
+    return standing.reshape(like.shape)
+
+
+def averaged(base: Tensor, tuned: Tensor, scale: float) -> Tensor:
+    """Base plus scale times the mean of the task vectors."""
+    mean = weighted_sum(deltas(base, tuned), [1.0] * len(tuned)) / len(tuned)
+    return (base.double() + scale * mean).to(base.dtype)
+
+
+def working_bytes(shape: Sequence[int], kernels: Kernels, squares: float) -> int:
+    """Memory of so many float64 squares of a matrix's smaller side, and of a handful of its blocks."""
+    numel = math.prod(shape)
+    if len(shape) < 2 or (len(shape) > 2 and kernels == "average"):
+        return 8 * numel * 3
+    side = min(shape[0], numel // max(shape[0], 1))
+    return int(8 * (squares * side * side + 5 * min(numel, AT_ONCE)))
