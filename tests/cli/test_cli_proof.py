@@ -40,6 +40,12 @@ def flip(path, at):
     path.write_bytes(data)
 
 
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -55,6 +61,9 @@ def flip(path, at):
             ),
             ["ligate.json"],
         ),
+        (lambda out: edit(out / "ligate.json", '"density": 0.4', '"density": 0.5'), ["ligate.json", "seal"]),
+        (lambda out: edit(out / "ligate.json", '"method": "merge/ties"', '"method": "merge/dare_ties"'), ["seal"]),
+        (lambda out: edit(out / "ligate.json", '"seed": 0', '"seed": 1'), ["ligate.json", "seal"]),
     ],
 )
 def test_whatever_changed_is_named(desk, fine, ligate, spoil, words):
@@ -77,6 +86,14 @@ def test_a_replay_gives_the_same_bytes(desk, fine, contents, recipe):
     fine("merge", recipe, "out", "--shard-size", "1KB")
     assert "the same bytes" in fine("replay", "out", "again").out
     assert contents(desk / "out") == contents(desk / "again")
+
+
+def test_neither_a_replay_nor_an_explanation_trusts_a_changed_record(desk, fine, ligate):
+    fine("merge", "recipe.yaml", "out")
+    edit(desk / "out" / "ligate.json", '"density": 0.4', '"density": 0.5')
+    assert ligate("replay", "out", "again").code == 6
+    assert not (desk / "again").exists()
+    assert ligate("explain", "out", "--tensor", "norm.weight").code == 6
 
 
 def test_a_replay_finds_sources_that_have_moved(desk, fine, ligate, contents):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NAME = "ligate.json"
 FORMAT = 1
+_SEAL = ',\n"seal": '
 
 
 class Input(NamedTuple):
@@ -168,7 +169,7 @@ def _spoken(header: Header) -> str:
 
 
 def to_text(record: Record) -> str:
-    """The file's text: readable, one tensor a line, the same for the same record."""
+    """The file's text: readable, one tensor a line, the same for the same record, closed by its seal."""
     top = {
         "format": FORMAT,
         "versions": record.versions,
@@ -180,7 +181,14 @@ def to_text(record: Record) -> str:
     }
     lines = [f"{json.dumps(key)}: {json.dumps(_plain(value), indent=1)}" for key, value in top.items()]
     steps = ",\n".join(_step_text(step) for step in record.steps)
-    return "{\n" + ",\n".join((*lines, f'"steps": [\n{steps}\n]')) + "\n}\n"
+    return _sealed("{\n" + ",\n".join((*lines, f'"steps": [\n{steps}\n]')))
+
+
+def _sealed(body: str) -> str:
+    """The whole text. The seal is the digest of all that stands before it: it tells a change, not who made it."""
+    state = digest.hasher()
+    state.update(body.encode())
+    return f"{body}{_SEAL}{json.dumps(digest.of_segment(state).hex())}\n}}\n"
 
 
 def _source(record: Record, label: str) -> dict[str, Any]:
@@ -238,7 +246,7 @@ def from_text(text: str, where: str = NAME) -> Record:
 
     Raises:
         InputError: the text is no record, or of a format that this version does not know.
-        VerifyError: it contradicts itself.
+        VerifyError: it contradicts itself, or is not as it was written.
     """
     try:
         data = json.loads(text)
@@ -258,7 +266,17 @@ def from_text(text: str, where: str = NAME) -> Record:
     if not fits:
         hint = "the record itself was changed."
         raise VerifyError("its digest is not that of the tensors it lists", where=where, hint=hint)
+    _check_seal(text, where)
     return record
+
+
+def _check_seal(text: str, where: str) -> None:
+    body, seal, _ = text.rpartition(_SEAL)
+    hint = "put the original back, or merge again."
+    if not seal:
+        raise VerifyError("has no seal: it was changed, or not written by Ligate", where=where, hint=hint)
+    if text != _sealed(body):
+        raise VerifyError("was changed after it was written: its seal does not fit", where=where, hint=hint)
 
 
 def _read(data: Mapping[str, Any]) -> Record:

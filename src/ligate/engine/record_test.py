@@ -104,3 +104,38 @@ def test_a_record_whose_own_digest_does_not_fit_was_changed():
     text = to_text(record())
     with pytest.raises(VerifyError, match="digest"):
         from_text(text.replace('"digest": "d0"', '"digest": "d1"'))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"merge": {}', '"merge": {"method": "ties"}'),
+        ('"ligate": "1"', '"ligate": "2"'),
+        ('"weight": 0.25', '"weight": 0.75'),
+        ('"merge/linear"', '"merge/ties"'),
+        ('"extra"', '"others"'),
+        ('"plan": "plan"', '"plan": "other"'),
+        ('"hub": "o/a"', '"hub": "o/b"'),
+        ('"c": "f0"', '"c": "f1"'),
+        ('"format": 1', '"recipe": {},\n"format": 1'),  # a second recipe, which JSON passes over
+        ('"format": 1', '"more": 1,\n"format": 1'),
+        ('"format": 1', '"format":  1'),
+    ],
+)
+def test_whatever_else_was_changed_breaks_the_seal(old, new):
+    text = to_text(record(w=entry(params={"weight": 0.25})))
+    assert old in text
+    with pytest.raises(VerifyError, match="seal"):
+        from_text(text.replace(old, new))
+
+
+def test_nothing_may_stand_behind_the_seal():
+    text = to_text(record())
+    with pytest.raises(VerifyError, match="seal"):
+        from_text(text.removesuffix("\n}\n") + ',\n"more": 1\n}\n')
+
+
+def test_a_record_without_a_seal_is_refused():
+    text = to_text(record())
+    with pytest.raises(VerifyError, match="no seal"):
+        from_text(text[: text.index(',\n"seal"')] + "\n}\n")
