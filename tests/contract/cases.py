@@ -18,11 +18,15 @@ from ligate.methods import _catalogue
 from ligate.ops import notebook
 
 CARDS = [_catalogue.load(name) for name in _catalogue.ids()]
+CARDS += [replace(card, id=f"{card.id} with a base", base="required") for card in CARDS if card.base == "optional"]
 WITH_BASE = [card for card in CARDS if card.base == "required"]
 
 NEUTRAL: Mapping[str, Any] = {
     "density": 1.0,
+    "fence": -1e9,
     "flatten": 0.0,
+    "near": 1.0,
+    "negative_cosine": "extrapolate",
     "no_angle": "straight",
     "normalize": True,
     "scale": 1.0,

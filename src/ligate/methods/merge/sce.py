@@ -1,0 +1,143 @@
+"""SCE: select where the models differ most, weigh each by its energy there, erase what has the minority's sign."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torch
+
+from ligate.core.method import Site, Stat, method
+from ligate.core.params import Range
+from ligate.ops.fitting import with_base
+from ligate.ops.notebook import complete
+from ligate.ops.order import Kth, kth_largest
+from ligate.ops.trim import trims
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
+    """The least variance that is selected, unless all is; then each model's energy in what is."""
+    stats: list[Stat] = []
+    if trims(params["density"]):
+        search = kth_largest("threshold", "tensor", params["density"], _variances, rank=_floor)
+        stats.append(search._replace(init=lambda models: search.init(1)))
+    stats.append(_energies())
+    return stats
+
+
+def _floor(share: float, numel: int) -> int:
+    return int(share * numel)
+
+
+def _variances(base: Tensor, tuned: Tensor, **_: Any) -> Iterator[Tensor]:
+    """The variances over the models that are not zero, as one row."""
+    variance = _variance(tuned)
+    yield variance[variance > 0]
+
+
+def _variance(tuned: Tensor) -> Tensor:
+    """Over the models; the same for their differences from the base. Exactly zero where all are equal."""
+    first = tuned[0].double()
+    apart = [model.double() - first for model in tuned[1:]]
+    mean = sum(apart, torch.zeros_like(first)) / len(tuned)
+    return sum(((one - mean).square() for one in apart), mean.square()) / len(tuned)
+
+
+def _selected(base: Tensor, tuned: Tensor, threshold: Sequence[Kth] | None) -> list[Tensor]:
+    """Task vectors in float64, zero where the models do not differ enough."""
+    start = base.double()
+    taus = [model.double() - start for model in tuned]
+    if threshold is None:
+        return taus
+    chosen = (_variance(tuned.detach()) >= threshold[0].value).double()
+    return [tau * chosen for tau in taus]
+
+
+def _energies() -> Stat:
+    """Each model's share in the sum of the squares of what is selected; equal shares where nothing is."""
+
+    def observe(
+        state: list[float], base: Tensor, tuned: Tensor, *, site: Site, threshold: Sequence[Kth] | None = None
+    ) -> list[float]:
+        found = [float(tau.square().sum()) for tau in _selected(base, tuned, threshold)]
+        return [a + b for a, b in zip(state, found, strict=True)]
+
+    return Stat(
+        name="energy",
+        scope="tensor",
+        init=lambda models: [0.0] * models,
+        observe=observe,
+        merge=lambda a, b: [x + y for x, y in zip(a, b, strict=True)],
+        finish=tuple,
+        report=lambda energy: {"energy": list(energy)},
+    )
+
+
+def _weights(energy: Sequence[float], numel: int, least: float) -> list[float]:
+    total = math.fsum(energy)
+    if not 0 < total < math.inf or total / numel < least:
+        return [1 / len(energy)] * len(energy)
+    return [one / total for one in energy]
+
+
+@method(
+    title="SCE",
+    source="arXiv:2408.07990",
+    base="required",
+    models=(2, None),
+    symmetric=True,
+    stats=_stats,
+    stat_names=("threshold", "energy"),
+)
+def sce(
+    base: Tensor,
+    tuned: Tensor,
+    *,
+    site: Site | None = None,
+    threshold: Sequence[Kth] | None = None,
+    energy: Sequence[float] | None = None,
+    density: Annotated[float, Range(0, 1)] = 0.1,
+    least_energy: Annotated[float, Range(0)] = 0.0,
+) -> Tensor:
+    r"""Select the coordinates where the models differ most, weigh the models by their energy, keep the majority's sign.
+
+    .. math::
+        \hat\tau_k = \tau_k\,[\operatorname{var}_k \tau_k \ge v], \quad w_k \propto \sum_j \hat\tau_{kj}^2, \quad
+        s = \operatorname{sgn} \sum_k \hat\tau_k, \quad
+        \theta = \theta_0 + \frac{\sum_k w_k \hat\tau_k\,[\operatorname{sgn}\hat\tau_k = s]}
+                                 {\sum_k w_k\,[\operatorname{sgn}\hat\tau_k = s]}
+
+    with :math:`\tau_k = \theta_k - \theta_0` and v the :math:`\lfloor d n\rfloor`-th largest of the n variances of this
+    tensor that are not zero, :math:`d` = ``density``; every coordinate of variance v is selected. The weights add up to
+    1; they are equal where no model changed, and where the mean of the squares of a tensor, summed over the models, is
+    below ``least_energy``. A sum of zero counts as positive.
+
+    Shapes: ``base`` [*S]; ``tuned`` [K, *S] for K models, at least 2, float; returns [*S]. Dtypes are the engine's.
+    Source: arXiv:2408.07990 and its official code; the default is that of its published configuration.
+    Differs: mergekit selects everything unless asked to, and weighs the models equally where the mean squares are tiny
+        (``density: 1``, ``least_energy: 1e-6``); it also divides by 1e-6 where the weights that agree are less.
+
+    Raises:
+        InputError: there is no base, or ``tuned[0]`` and ``base`` differ in shape.
+        RecipeError: there is only one model: nothing varies.
+
+    >>> import torch
+    >>> tuned = torch.tensor([[4.0, -1.0, 2.0, 0.5], [2.0, 3.0, -1.0, 0.5], [-1.0, 2.0, 4.0, -0.5]])
+    >>> sce(torch.zeros(4), tuned, density=0.5)
+    tensor([3.6000, 0.0000, 2.9189, 0.0000])
+    """
+    with_base(base, tuned, where="merge/sce", fewest=2)
+    known = complete(_stats({"density": density}), base, tuned, site, {"threshold": threshold, "energy": energy})
+    weights = _weights(known["energy"], math.prod(site.shape) if site else base.numel(), least_energy)
+    taus = _selected(base, tuned, known["threshold"])
+    elected = 2 * (sum(tau.detach() for tau in taus) >= 0).double() - 1  # type: ignore[union-attr]
+    total = divisor = torch.zeros_like(elected)
+    for tau, weight in zip(taus, weights, strict=True):
+        agrees = (tau.detach() * elected > 0).double() * weight
+        total, divisor = total + tau * agrees, divisor + agrees
+    merged = total / torch.where(divisor > 0, divisor, 1.0)
+    return (base.double() + merged).to(base.dtype)
