@@ -80,5 +80,17 @@ def raise_all(found: Sequence[LigateError]) -> None:
         raise Problems(found)
 
 
+def spoken_index(flat: int, shape: Sequence[int]) -> str:
+    """`5 ([1, 2])`: the place of an element in the flattened tensor and in its shape."""
+    if len(shape) < 2:
+        return str(flat)
+    place: list[int] = []
+    rest = flat
+    for size in reversed(shape):
+        rest, at = divmod(rest, max(size, 1))
+        place.insert(0, at)
+    return f"{flat} ({place})"
+
+
 def _spoken(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

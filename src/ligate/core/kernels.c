@@ -2,6 +2,7 @@
  *
  * Each function gives exactly the bits of its torch counterpart in kernels.py, which runs where this file was not
  * compiled: every product and sum is rounded on its own (-ffp-contract=off), sums over models run in their order.
+ * All loops over elements are meant for the compiler to vectorise; -fno-thread-jumps keeps their branches together.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -12,34 +13,127 @@
 #else
 #define FAST
 #endif
+#define INLINE static inline __attribute__((always_inline))
 
 enum { TILE = 4096, STEP = 512 }; /* elements whose counts or float64 sums stay in the first-level cache */
+enum { SOME = 4 };                /* models whose sums go through registers together */
+
+/* call(..., models, size) with the number of models as a constant, so that loops over models disappear. */
+#define BY_CONSTANT(models, call, ...)                                                                                 \
+    switch (models) {                                                                                                  \
+    case 1: CALL(call, 1, __VA_ARGS__); break;                                                                         \
+    case 2: CALL(call, 2, __VA_ARGS__); break;                                                                         \
+    case 3: CALL(call, 3, __VA_ARGS__); break;                                                                         \
+    default: CALL(call, SOME, __VA_ARGS__); break;                                                                     \
+    }
+#define CALL(call, models, ...) call(models, __VA_ARGS__)
+
+struct election {
+    double total[STEP], plus[STEP], minus[STEP], for_plus[STEP], for_minus[STEP];
+};
 
 static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
-/* bfloat16 -> float32; 1 when all are finite. */
-FAST int32_t widen_bf16(const uint16_t *restrict from, float *restrict to, size_t n) {
-    uint32_t broken = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits = (uint32_t)from[i] << 16;
-        memcpy(&to[i], &bits, 4);
-        broken |= (from[i] & 0x7f80u) == 0x7f80u;
-    }
-    return !broken;
+INLINE float float_of(uint32_t bits) {
+    float number;
+    memcpy(&number, &bits, 4);
+    return number;
 }
 
-/* float32 -> bfloat16, to nearest, ties to even, NaN to 0x7fc0; 1 when all results are finite. */
+INLINE uint32_t bits_of(float number) {
+    uint32_t bits;
+    memcpy(&bits, &number, 4);
+    return bits;
+}
+
+/* bfloat16 is the upper half of a float32. */
+INLINE float from_bf16(uint16_t half) { return float_of((uint32_t)half << 16); }
+
+/* To nearest, ties to even, NaN to 0x7fc0. */
+INLINE uint16_t to_bf16(float number) {
+    uint32_t bits = bits_of(number), rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    return (uint16_t)((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
+}
+
+/* float16, widened exactly; subnormal numbers too, without a subnormal float32 on the way. */
+INLINE float from_f16(uint16_t half) {
+    uint32_t bits = (half & 0x7fffu) << 13, exponent = bits & 0x0f800000u;
+    float usual = float_of(bits + (exponent == 0x0f800000u ? 0x70000000u : 0x38000000u));
+    float small = float_of(bits + 0x38800000u) - 0x1p-14f;
+    return float_of(bits_of(exponent ? usual : small) | (uint32_t)(half & 0x8000u) << 16);
+}
+
+/* To nearest, ties to even, NaN to 0x7e00. */
+INLINE uint16_t to_f16(float number) {
+    uint32_t all = bits_of(number), bits = all & 0x7fffffffu;
+    uint32_t usual = (bits + 0xc8000fffu + ((bits >> 13) & 1u)) >> 13;
+    uint32_t tiny = bits_of(float_of(bits) + 0.5f) - 0x3f000000u; /* the last bit of 0.5 weighs what float16's last does */
+    uint32_t half = bits < 0x38800000u ? tiny : bits < 0x47800000u ? usual : 0x7c00u;
+    half |= (all >> 16) & 0x8000u;
+    return (uint16_t)(bits > 0x7f800000u ? 0x7e00u : half);
+}
+
+/* One NaN here too: processors differ in its sign. */
+INLINE float to_f32(double number) { return number == number ? (float)number : float_of(0x7fc00000u); }
+
+/* Stored in 16 bits: compared in float32; sums are rounded to float32 and then to 16 bits. */
+#define REAL float
+#define STORED uint16_t
+#define LOOP(name) name##_bf16
+#define LOAD(number) from_bf16(number)
+#define STORE(sum) to_bf16((float)(sum))
+#define FINITE(number) (((number) & 0x7f80u) != 0x7f80u)
+#include "loops.h"
+#undef LOOP
+#undef LOAD
+#undef STORE
+#undef FINITE
+
+#define LOOP(name) name##_f16
+#define LOAD(number) from_f16(number)
+#define STORE(sum) to_f16((float)(sum))
+#define FINITE(number) (((number) & 0x7c00u) != 0x7c00u)
+#include "loops.h"
+#undef STORED
+#undef LOOP
+#undef LOAD
+#undef STORE
+#undef FINITE
+
+/* float32 as a rule gets it from 16 bits: compared in float32. */
+#define STORED float
+#define LOOP(name) name##_real32
+#define LOAD(number) ((REAL)(number))
+#define STORE(sum) ((float)(sum))
+#define FINITE(number) ((number) - (number) == 0)
+#include "loops.h"
+#undef REAL
+#undef LOOP
+#undef STORE
+
+/* Stored in 32 bits, or float64 as a rule gets it from there: compared in float64. */
+#define REAL double
+#define LOOP(name) name##_f32
+#define STORE(sum) to_f32(sum)
+#include "loops.h"
+#undef STORED
+#undef LOOP
+#undef STORE
+
+#define STORED double
+#define LOOP(name) name##_f64
+#define STORE(sum) (sum)
+#include "loops.h"
+
+/* Casts of whole rows; 1 when all are finite. */
+FAST int32_t widen_bf16(const uint16_t *restrict from, float *restrict to, size_t n) {
+    for (size_t i = 0; i < n; i++) to[i] = from_bf16(from[i]);
+    return finite_bf16(from, n);
+}
+
 FAST int32_t narrow_bf16(const float *restrict from, uint16_t *restrict to, size_t n) {
-    uint32_t broken = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &from[i], 4);
-        uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-        uint32_t half = (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded;
-        to[i] = (uint16_t)half;
-        broken |= (half & 0x7f80u) == 0x7f80u;
-    }
-    return !broken;
+    for (size_t i = 0; i < n; i++) to[i] = to_bf16(from[i]);
+    return finite_bf16(to, n);
 }
 
 /* float64 -> float32, to nearest, but what is not exact ends in an odd bit: rounding it again to 16 bits then gives what
@@ -49,171 +143,9 @@ FAST void narrow_odd(const double *restrict from, float *restrict to, size_t n) 
         double x = from[i], size = x < 0 ? -x : x;
         float near = (float)x;
         double back = near, back_size = back < 0 ? -back : back;
-        uint32_t bits;
-        memcpy(&bits, &near, 4);
+        uint32_t bits = bits_of(near);
         bits -= back_size > size;
         bits |= back != x;
-        memcpy(&to[i], &bits, 4);
+        to[i] = float_of(bits);
     }
 }
-
-/* out = (sum_k weights[k] rows[k]) / divisor, in the order of k; in float64, rounded once. */
-#define WEIGHTED_SUM(NAME, REAL)                                                                                \
-    FAST void NAME(const REAL *restrict rows, const double *restrict weights, double divisor,                   \
-                   REAL *restrict out, size_t models, size_t n) {                                               \
-        double sum[STEP];                                                                                       \
-        for (size_t start = 0; start < n; start += STEP) {                                                      \
-            size_t size = smaller(STEP, n - start);                                                             \
-            for (size_t i = 0; i < size; i++) sum[i] = weights[0] * (double)rows[start + i];                    \
-            for (size_t k = 1; k < models; k++) {                                                               \
-                const REAL *row = rows + k * n + start;                                                         \
-                double weight = weights[k];                                                                     \
-                for (size_t i = 0; i < size; i++) sum[i] = sum[i] + weight * (double)row[i];                    \
-            }                                                                                                   \
-            if (divisor == 1)                                                                                   \
-                for (size_t i = 0; i < size; i++) out[start + i] = (REAL)sum[i];                                \
-            else                                                                                                \
-                for (size_t i = 0; i < size; i++) out[start + i] = (REAL)(sum[i] / divisor);                    \
-        }                                                                                                       \
-    }
-WEIGHTED_SUM(weighted_sum_f32, float)
-WEIGHTED_SUM(weighted_sum_f64, double)
-
-/* The same from and to bfloat16: rounded to float32, then to 16 bits, as the two steps would; 1 when all numbers are
- * finite. */
-FAST int32_t combine_bf16(const uint16_t *const *rows, const double *weights, double divisor, uint16_t *restrict out,
-                          size_t models, size_t n) {
-    double sum[STEP];
-    uint32_t broken = 0;
-    for (size_t start = 0; start < n; start += STEP) {
-        size_t size = smaller(STEP, n - start);
-        for (size_t k = 0; k < models; k++) {
-            const uint16_t *restrict row = rows[k] + start;
-            double weight = weights[k];
-            for (size_t i = 0; i < size; i++) {
-                uint32_t bits = (uint32_t)row[i] << 16;
-                float value;
-                memcpy(&value, &bits, 4);
-                broken |= (row[i] & 0x7f80u) == 0x7f80u;
-                sum[i] = k ? sum[i] + weight * (double)value : weight * (double)value;
-            }
-        }
-        for (size_t i = 0; i < size; i++) {
-            float near = (float)(divisor == 1 ? sum[i] : sum[i] / divisor);
-            uint32_t bits;
-            memcpy(&bits, &near, 4);
-            uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-            uint32_t half = (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded;
-            out[start + i] = (uint16_t)half;
-            broken |= (half & 0x7f80u) == 0x7f80u;
-        }
-    }
-    return !broken;
-}
-
-/* out = base + scale sum_k weights[k] tau_k, in the order of k; in float64, rounded once. With `models` != 0 a row is a
- * model and tau its difference from the base; else it is tau. */
-#define ADD_WEIGHTED(NAME, REAL)                                                                                \
-    FAST void NAME(const REAL *restrict base, const REAL *restrict rows, const double *restrict weights,        \
-                   int32_t models, double scale, REAL *restrict out, size_t count, size_t n) {                  \
-        double sum[STEP], from[STEP];                                                                           \
-        for (size_t start = 0; start < n; start += STEP) {                                                      \
-            size_t size = smaller(STEP, n - start);                                                             \
-            const REAL *b = base + start;                                                                       \
-            for (size_t i = 0; i < size; i++) from[i] = models ? (double)b[i] : 0;                              \
-            for (size_t i = 0; i < size; i++) sum[i] = weights[0] * ((double)rows[start + i] - from[i]);        \
-            for (size_t k = 1; k < count; k++) {                                                                \
-                const REAL *row = rows + k * n + start;                                                         \
-                double weight = weights[k];                                                                     \
-                for (size_t i = 0; i < size; i++) sum[i] = sum[i] + weight * ((double)row[i] - from[i]);        \
-            }                                                                                                   \
-            for (size_t i = 0; i < size; i++) out[start + i] = (REAL)((double)b[i] + scale * sum[i]);           \
-        }                                                                                                       \
-    }
-ADD_WEIGHTED(add_weighted_f32, float)
-ADD_WEIGHTED(add_weighted_f64, double)
-
-/* Counts of |row| > high, >= high, > low, >= low; those strictly between low and high go to `inside`; how many.
- * NaN counts as larger than any number. */
-#define CENSUS(NAME, REAL)                                                                                      \
-    FAST size_t NAME(const REAL *restrict row, REAL low, REAL high, REAL *restrict inside,                      \
-                     uint64_t *restrict counts, size_t n) {                                                     \
-        size_t found = 0;                                                                                       \
-        for (size_t start = 0; start < n; start += TILE) {                                                      \
-            size_t size = smaller(TILE, n - start);                                                             \
-            REAL magnitude[TILE];                                                                               \
-            uint8_t hit[TILE + 8] = {0};                                                                        \
-            uint32_t up_to_high = 0, below_high = 0, up_to_low = 0, below_low = 0; /* NaN is none of them */    \
-            for (size_t i = 0; i < size; i++) {                                                                 \
-                REAL x = row[start + i] < 0 ? -row[start + i] : row[start + i];                                 \
-                magnitude[i] = x;                                                                               \
-                up_to_high += x <= high;                                                                        \
-                below_high += x < high;                                                                         \
-                up_to_low += x <= low;                                                                          \
-                below_low += x < low;                                                                           \
-                hit[i] = (x > low) & (x < high);                                                                \
-            }                                                                                                   \
-            counts[0] += size - up_to_high;                                                                     \
-            counts[1] += size - below_high;                                                                     \
-            counts[2] += size - up_to_low;                                                                      \
-            counts[3] += size - below_low;                                                                      \
-            for (size_t i = 0; below_high > up_to_low && i < size; i += 8) {                                    \
-                uint64_t eight; /* few lie inside: most groups of eight are passed over at once */              \
-                memcpy(&eight, hit + i, 8);                                                                     \
-                for (size_t j = i; eight && j < smaller(i + 8, size); j++) {                                    \
-                    inside[found] = magnitude[j];                                                               \
-                    found += hit[j];                                                                            \
-                }                                                                                               \
-            }                                                                                                   \
-        }                                                                                                       \
-        return found;                                                                                           \
-    }
-CENSUS(census_f32, float)
-CENSUS(census_f64, double)
-
-/* Trim each row below its bound, elect a sign per element from the sum of gains[k] rows[k], and add to the base
- * scale times the sum over the rows of that sign, divided by the sum of their weights when `least` is not zero:
- * least > 0 is the smallest divisor there can be; least < 0 means |divisor| <= -least counts as 1.
- * With `models` != 0 a row is a model, and its difference from the base is taken first. `tie` is the sign of a zero sum.
- * A sum that is NaN gives NaN. Magnitudes are those of the stored type, all else is float64, rounded once.
- */
-#define DISJOINT_MERGE(NAME, REAL)                                                                              \
-    FAST void NAME(const REAL *restrict base, const REAL *restrict rows, const REAL *restrict bounds,           \
-                   const double *restrict gains, const double *restrict weights, int32_t models, int32_t tie,   \
-                   double least, double scale, REAL *restrict out, size_t count, size_t n) {                    \
-        double total[STEP], plus[STEP], minus[STEP], for_plus[STEP], for_minus[STEP];                           \
-        for (size_t start = 0; start < n; start += STEP) {                                                      \
-            size_t size = smaller(STEP, n - start);                                                             \
-            const REAL *b = base + start;                                                                       \
-            for (size_t i = 0; i < size; i++) total[i] = plus[i] = minus[i] = for_plus[i] = for_minus[i] = 0;   \
-            for (size_t k = 0; k < count; k++) {                                                                \
-                const REAL *row = rows + k * n + start;                                                         \
-                REAL bound = bounds[k];                                                                         \
-                double gain = gains[k], weight = weights[k];                                                    \
-                for (size_t i = 0; i < size; i++) {                                                             \
-                    REAL near = models ? row[i] - b[i] : row[i];                                                \
-                    REAL magnitude = near < 0 ? -near : near;                                                   \
-                    double tau = models ? (double)row[i] - (double)b[i] : (double)row[i];                       \
-                    double part = magnitude < bound ? 0 : gain * tau;                                           \
-                    total[i] = total[i] + part;                                                                 \
-                    plus[i] = plus[i] + (part > 0 ? part : 0);                                                  \
-                    minus[i] = minus[i] + (part < 0 ? part : 0);                                                \
-                    for_plus[i] = for_plus[i] + (part > 0 ? weight : 0);                                        \
-                    for_minus[i] = for_minus[i] + (part < 0 ? weight : 0);                                      \
-                }                                                                                               \
-            }                                                                                                   \
-            for (size_t i = 0; i < size; i++) {                                                                 \
-                int32_t sign = total[i] > 0 ? 1 : total[i] < 0 ? -1 : tie;                                      \
-                double sum = sign > 0 ? plus[i] : sign < 0 ? minus[i] : 0;                                      \
-                sum = total[i] == total[i] ? sum : total[i];                                                    \
-                double divisor = sign > 0 ? for_plus[i] : for_minus[i];                                         \
-                double size_of = divisor < 0 ? -divisor : divisor;                                              \
-                if (least > 0) divisor = divisor > least ? divisor : least;                                     \
-                else if (least < 0) divisor = size_of > -least ? divisor : 1;                                   \
-                else divisor = 1;                                                                               \
-                out[start + i] = (REAL)((double)b[i] + scale * (sum / divisor));                                \
-            }                                                                                                   \
-        }                                                                                                       \
-    }
-DISJOINT_MERGE(disjoint_merge_f32, float)
-DISJOINT_MERGE(disjoint_merge_f64, double)

@@ -1,35 +1,30 @@
-"""The innermost loops: compiled (kernels.c) where the installation had a C compiler, in torch elsewhere; equal bits.
+"""The innermost loops on tensors: compiled where the installation had a C compiler, in torch elsewhere; equal bits.
 
-All tensors are contiguous and on the CPU. `LIGATE_NO_KERNELS=1` switches to torch, for tests and comparisons.
+All tensors are contiguous and on the CPU.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import math
 import operator
-import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import compiled, direct
+from .direct import Census
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import Tensor
 
-_AT, _SIZE, _FLAG, _DOUBLE = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32, ctypes.c_double
-_REALS = {"torch.float32": ("_f32", ctypes.c_float), "torch.float64": ("_f64", ctypes.c_double)}
-
-
-def compiled() -> bool:
-    """Whether the compiled loops are in use."""
-    return _library() is not None
+_KINDS = {"torch.float32": "real32", "torch.float64": "f64"}
 
 
 def widen(stored: Tensor, numbers: Tensor, *, check: bool) -> bool:
     """Cast `stored` [n] into `numbers` [n]; with `check`, whether all numbers are finite."""
-    if numbers.dtype.itemsize == 4 and str(stored.dtype) == "torch.bfloat16" and (library := _library()):
+    if numbers.dtype.itemsize == 4 and str(stored.dtype) == "torch.bfloat16" and (library := compiled.library()):
         return bool(library.widen_bf16(stored.data_ptr(), numbers.data_ptr(), len(numbers)))
     numbers.copy_(stored)
     return not check or all_finite(numbers)
@@ -39,7 +34,7 @@ def narrow(numbers: Tensor, result: Tensor, *, check: bool) -> bool:
     """Round `numbers` [n] into `result` [n], once; with `check`, whether all results are finite. NaN has one form."""
     if numbers.dtype.itemsize == 8 and result.dtype.itemsize == 2:  # torch rounds to float32 first, and then again
         numbers = _odd(numbers)
-    if numbers.dtype.itemsize == 4 and str(result.dtype) == "torch.bfloat16" and (library := _library()):
+    if numbers.dtype.itemsize == 4 and str(result.dtype) == "torch.bfloat16" and (library := compiled.library()):
         return bool(library.narrow_bf16(numbers.data_ptr(), result.data_ptr(), len(result)))
     result.copy_(numbers)
     if check:
@@ -52,7 +47,7 @@ def _odd(numbers: Tensor) -> Tensor:
     """float64 as float32 whose last bit is odd where it is not exact, so that rounding again cannot go wrong."""
     import torch
 
-    if library := _library():
+    if library := compiled.library():
         out = torch.empty(len(numbers), dtype=torch.float32)
         library.narrow_odd(numbers.data_ptr(), out.data_ptr(), len(numbers))
         return out
@@ -73,20 +68,10 @@ def weighted_sum(rows: Tensor, weights: Sequence[float], divisor: float = 1.0) -
     r""":math:`\sum_k w_k x_k / d` over rows [K, n], summed in the order of k; in float64, rounded once."""
     if loop := _loop("weighted_sum", rows):
         out = rows.new_empty(rows.shape[1])
-        loop(rows.data_ptr(), _doubles(weights), divisor, out.data_ptr(), *rows.shape)
+        loop(_table(rows), compiled.doubles(weights), divisor, out.data_ptr(), *rows.shape)
         return out
     total = _summed(row.double() * weight for row, weight in zip(rows, weights, strict=True))
     return (total if divisor == 1 else total / divisor).to(rows.dtype)
-
-
-def combine_stored(stored: Sequence[Tensor], weights: Sequence[float], divisor: float, result: Tensor) -> bool:
-    """`weighted_sum` of bfloat16 rows [n], rounded into a bfloat16 result [n]; whether all numbers are finite."""
-    if library := _library():
-        rows = (ctypes.c_void_p * len(stored))(*(row.data_ptr() for row in stored))
-        return bool(library.combine_bf16(rows, _doubles(weights), divisor, result.data_ptr(), len(stored), len(result)))
-    total = _summed(row.double() * weight for row, weight in zip(stored, weights, strict=True))
-    finite = narrow((total / divisor).float(), result, check=True)
-    return finite and all(map(all_finite, stored))
 
 
 def add_weighted(base: Tensor, rows: Tensor, weights: Sequence[float], scale: float, *, models: bool) -> Tensor:
@@ -96,7 +81,7 @@ def add_weighted(base: Tensor, rows: Tensor, weights: Sequence[float], scale: fl
     """
     if loop := _loop("add_weighted", rows, base):
         out = base.new_empty(len(base))
-        tables = base.data_ptr(), rows.data_ptr(), _doubles(weights)
+        tables = base.data_ptr(), _table(rows), compiled.doubles(weights)
         loop(*tables, int(models), scale, out.data_ptr(), *rows.shape)
         return out
     start = base.double()
@@ -105,31 +90,16 @@ def add_weighted(base: Tensor, rows: Tensor, weights: Sequence[float], scale: fl
     return (start + step * scale).to(base.dtype)
 
 
-class Census(NamedTuple):
-    """How many magnitudes are > high, >= high, > low, >= low, and those strictly between low and high.
-
-    NaN, where it was let in, counts as larger than any number.
-    """
-
-    above: int
-    to_high: int
-    beyond_low: int
-    to_low: int
-    inside: NDArray[Any]
-
-
 def census(row: Tensor, low: float, high: float) -> Census:
     """Count the magnitudes of a row [n] against two bounds."""
-    if loop := _loop("census", row):
-        inside, counts = row.new_empty(len(row)), (ctypes.c_uint64 * 4)()
-        found = loop(row.data_ptr(), low, high, inside.data_ptr(), counts, len(row))
-        return Census(counts[0], counts[1], counts[2], counts[3], inside[:found].numpy().copy())
+    if row.ndim == 1 and _loop("census", row):
+        return direct.census(_KINDS[str(row.dtype)], None, row.data_ptr(), low, high, len(row))
     x = row.detach().abs().numpy()
     bottom, top = x.dtype.type(low), x.dtype.type(high)
     below_top = x < top
     smaller = (x <= top, below_top, x <= bottom, x < bottom)
     above, to_high, beyond_low, to_low = (len(x) - int(mask.sum()) for mask in smaller)
-    return Census(above, to_high, beyond_low, to_low, x[(x > bottom) & below_top])
+    return Census(above, to_high, beyond_low, to_low, x[(x > bottom) & below_top], len(x))
 
 
 def disjoint_merge(
@@ -156,15 +126,11 @@ def disjoint_merge(
     divisor not larger than its magnitude count as 1; 0 means no divisor.
     """
     if loop := _loop("disjoint_merge", rows, base):
-        out, table = base.new_empty(len(base)), rows.new_tensor(bounds)
-        tables = base.data_ptr(), rows.data_ptr(), table.data_ptr(), _doubles(gains), _doubles(weights)
+        out, bounds = base.new_empty(len(base)), compiled.reals(_KINDS[str(rows.dtype)], bounds)
+        tables = base.data_ptr(), _table(rows), bounds, compiled.doubles(gains), compiled.doubles(weights)
         loop(*tables, int(models), tie, least, scale, out.data_ptr(), *rows.shape)
         return out
-    start = base.double()
-    parts = [  # + 0.0, since a part of -0.0 is no part
-        _trimmed(row - base if models else row, bound, (row.double() - start if models else row.double()) * gain) + 0.0
-        for row, bound, gain in zip(rows, bounds, gains, strict=True)
-    ]
+    start, parts = base.double(), _parts(base, rows, bounds, gains, models=models)
     sign = _summed(parts).detach().sign()
     sign = sign + tie * (1 - sign.abs())
     up, down = sign.clamp_min(0), (-sign).clamp_min(0)
@@ -178,6 +144,26 @@ def disjoint_merge(
     return (start + total * scale).to(base.dtype)
 
 
+def lead_of_plus(base: Tensor, rows: Tensor, bounds: Sequence[float], gains: Sequence[float], *, models: bool) -> int:
+    """How many more elements have a positive than a negative sum of what `disjoint_merge` would elect by."""
+    if loop := _loop("lead_of_plus", rows, base):
+        tables = base.data_ptr(), _table(rows), compiled.reals(_KINDS[str(rows.dtype)], bounds), compiled.doubles(gains)
+        return int(loop(*tables, int(models), *rows.shape))
+    mass = _summed(_parts(base, rows, bounds, gains, models=models)).numpy(force=True)
+    return int(np.count_nonzero(mass > 0)) - int(np.count_nonzero(mass < 0))
+
+
+def _parts(
+    base: Tensor, rows: Tensor, bounds: Sequence[float], gains: Sequence[float], *, models: bool
+) -> Sequence[Tensor]:
+    """Per row what it brings to the election; + 0.0, since a part of -0.0 is no part."""
+    start = base.double()
+    return [
+        _trimmed(row - base if models else row, bound, (row.double() - start if models else row.double()) * gain) + 0.0
+        for row, bound, gain in zip(rows, bounds, gains, strict=True)
+    ]
+
+
 def _trimmed(row: Tensor, bound: float, part: Tensor) -> Tensor:
     """`part`, with 0 where the magnitude in `row` is below the bound."""
     return part.masked_fill(row.detach().abs() < row.new_tensor(bound), 0.0)
@@ -187,49 +173,25 @@ def _or_one(divisor: Tensor, nothing: float) -> Tensor:
     return divisor.masked_fill(divisor.abs() <= nothing, 1.0)
 
 
-def _doubles(values: Sequence[float]) -> Any:
-    return (ctypes.c_double * len(values))(*values)
-
-
 def _summed(terms: Iterable[Tensor]) -> Tensor:
     return functools.reduce(operator.add, terms)
 
 
+def _table(rows: Tensor) -> Any:
+    """The addresses of the rows [K, n]."""
+    start, stride = rows.data_ptr(), rows.stride(0) * rows.element_size()
+    return compiled.addresses([start + k * stride for k in range(len(rows))])
+
+
 def _loop(name: str, rows: Tensor, base: Tensor | None = None) -> Any:
     """The compiled loop for these tensors; None where torch must do it (gradients, other devices, other layouts)."""
-    library, real = _library(), _REALS.get(str(rows.dtype))
-    if library is None or real is None or not _plain(rows) or rows.ndim > 2:
+    kind = _KINDS.get(str(rows.dtype))
+    if kind is None or not _plain(rows) or rows.ndim > 2:
         return None
     if base is not None and not (_plain(base) and base.dtype == rows.dtype and base.shape == rows.shape[1:]):
         return None
-    return getattr(library, name + real[0])
+    return compiled.loop(name, kind)
 
 
 def _plain(tensor: Tensor) -> bool:
     return not tensor.requires_grad and tensor.is_contiguous() and tensor.device.type == "cpu"
-
-
-@functools.cache
-def _library() -> ctypes.CDLL | None:
-    if os.environ.get("LIGATE_NO_KERNELS"):
-        return None
-    try:
-        library = ctypes.CDLL(str(Path(__file__).with_name("_kernels.so")))
-        _declare(library, "widen_bf16", _FLAG, _AT, _AT, _SIZE)
-        _declare(library, "narrow_bf16", _FLAG, _AT, _AT, _SIZE)
-        _declare(library, "narrow_odd", None, _AT, _AT, _SIZE)
-        _declare(library, "combine_bf16", _FLAG, _AT, _AT, _DOUBLE, _AT, _SIZE, _SIZE)
-        for kind, real in _REALS.values():
-            _declare(library, "weighted_sum" + kind, None, _AT, _AT, _DOUBLE, _AT, _SIZE, _SIZE)
-            _declare(library, "add_weighted" + kind, None, _AT, _AT, _AT, _FLAG, _DOUBLE, _AT, _SIZE, _SIZE)
-            _declare(library, "census" + kind, _SIZE, _AT, real, real, _AT, _AT, _SIZE)
-            tables = (_AT,) * 5
-            _declare(library, "disjoint_merge" + kind, None, *tables, _FLAG, _FLAG, _DOUBLE, _DOUBLE, _AT, _SIZE, _SIZE)
-    except (OSError, AttributeError):  # not compiled, or from another version of this file
-        return None
-    return library
-
-
-def _declare(library: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> None:
-    function = getattr(library, name)
-    function.restype, function.argtypes = result, arguments

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ligate.core import kernels
+from ligate.core import compiled, kernels
 
 SIZES = [0, 1, 7, 4096, 4097, 70_001]
 SPECIAL = [0.0, -0.0, 1e-40, -1e-40, 6e4, 1.0039062, 1.01171875, -1.00390625]
@@ -14,8 +14,8 @@ SPECIAL = [0.0, -0.0, 1e-40, -1e-40, 6e4, 1.0039062, 1.01171875, -1.00390625]
 @pytest.fixture(params=["compiled", "torch"])
 def path(request, monkeypatch):
     if request.param == "torch":
-        monkeypatch.setattr(kernels, "_library", lambda: None)
-    elif not kernels.compiled():
+        monkeypatch.setattr(compiled, "library", lambda: None)
+    elif not compiled.available():
         pytest.skip("installed without a C compiler")
     return request.param
 
@@ -99,19 +99,6 @@ def test_weighted_sums_are_those_of_float64_rounded_once(path, size, models, dty
     assert torch.equal(added, (start + total * 0.4).to(dtype))
 
 
-@pytest.mark.parametrize("size", [1, 511, 513, 70_001])
-@pytest.mark.parametrize("divisor", [1.0, 1.7])
-def test_stored_rows_combine_to_the_same_bits(path, size, divisor):
-    stored = list(_numbers(size, torch.bfloat16, 3))
-    weights = (0.5, -0.3, 1e-3)
-    result, wanted = torch.empty(2, size, dtype=torch.bfloat16)
-    assert kernels.combine_stored(stored, weights, divisor, result)
-    kernels.narrow(kernels.weighted_sum(torch.stack(stored).float(), weights, divisor), wanted, check=True)
-    assert torch.equal(_bits(result), _bits(wanted))
-    stored[1][size // 2] = float("inf")
-    assert not kernels.combine_stored(stored, weights, divisor, result)
-
-
 def test_exact_halves_go_to_even_as_in_float64(path):
     """Decimal weights on a bf16 grid make many of them; float32 sums would let their own noise decide."""
     grid = torch.arange(-200, 200).float()
@@ -152,16 +139,16 @@ def test_a_census_counts_and_collects(path, size, dtype):
 @pytest.mark.parametrize("tie", [-1, 0, 1])
 @pytest.mark.parametrize("least", [0.0, 0.25, -1e-6])
 def test_disjoint_merge_gives_equal_bits_on_both_paths(size, dtype, models, tie, least, monkeypatch):
-    if not kernels.compiled():
+    if not compiled.available():
         pytest.skip("installed without a C compiler")
     rows = (_numbers(3 * size, dtype)[0] * 8).round().div(8).view(3, size)  # many ties, zeros and equal magnitudes
     base = _numbers(size, dtype)[0]
     weights = (0.25, 0.5, 0.25) if least >= 0 else (0.25, -0.25, 1.0)
     settings = {"models": models, "tie": tie, "least": least, "scale": 0.7}
     arguments = (base, rows, (0.0, 0.125, 0.2), (0.25, 0.5 * (1 if least >= 0 else -1), 0.25), weights)
-    compiled = kernels.disjoint_merge(*arguments, **settings)
-    monkeypatch.setattr(kernels, "_library", lambda: None)
-    assert torch.equal(_bits(kernels.disjoint_merge(*arguments, **settings)), _bits(compiled))
+    merged = kernels.disjoint_merge(*arguments, **settings)
+    monkeypatch.setattr(compiled, "library", lambda: None)
+    assert torch.equal(_bits(kernels.disjoint_merge(*arguments, **settings)), _bits(merged))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -215,3 +202,14 @@ def test_disjoint_merge_by_hand(path):
         base, tau + base, (2.0, 2.0, 2.0), ones, ones, models=True, tie=1, least=0.0, scale=0.5
     )
     assert total.tolist() == [4.0, 3.5, 4.0, 1.0]
+
+
+@pytest.mark.parametrize("models", [1, 4, 5, 9])
+def test_an_election_counts_the_signs_of_its_sums(path, models):
+    rows, base = (_numbers(7 * models, torch.float32)[0] * 8).round().div(8).view(models, 7), torch.zeros(7)
+    gains = [1.0, -0.5, 2.0, 0.25, 1.0, 1.0, 3.0, 0.5, 1.0][:models]
+    kept = torch.where(rows.abs() < 0.125, 0, rows).double()
+    mass = (kept * torch.tensor(gains, dtype=torch.float64)[:, None]).sum(0)
+    lead = int((mass > 0).sum()) - int((mass < 0).sum())
+    assert kernels.lead_of_plus(base, rows, [0.125] * models, gains, models=False) == lead
+    assert kernels.lead_of_plus(base + 1, rows + 1, [0.125] * models, gains, models=True) == lead

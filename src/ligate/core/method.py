@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
+from .direct import Rule
 from .params import Param, read_params
 
 if TYPE_CHECKING:
@@ -58,10 +59,14 @@ class Stat(NamedTuple):
     report: Callable[[Any], Mapping[str, Any]] | None = None  # value -> plain data for the record
     sample: Callable[[Any], int | None] = lambda state: None  # state at the start of a pass -> elements, or all
     group: Hashable = ()  # scope "model": only tensors with equal groups are measured together, each by its own observe
+    direct: Callable[..., Any] | None = None  # direct(state, stored, **earlier) -> state, as observe, without torch
 
 
-Combination = Callable[[Mapping[str, Any], int], tuple[Sequence[float], float]]
-"""(params, models) -> weights of the models and a divisor: the rule is sum_k w_k x_k / d, in that order, in float64."""
+Direct = Callable[[Mapping[str, Any], int], Rule]
+"""(params and statistics, models) -> what the rule comes to, for stored numbers that compiled loops merge directly."""
+
+Scratch = Callable[[Mapping[str, Any], tuple[int, ...], int], int]
+"""(params, shape, models) -> bytes that one call of the rule needs besides its operands and its result."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,8 @@ class Card:
     reach: Reach  # what one call must see at once
     stats: Callable[[Mapping[str, Any]], Sequence[Stat]]
     check: Callable[[Mapping[str, Any]], None]  # raises RecipeError for values that do not go together
-    combination: Combination | None = None  # says that the rule is only this, so that it can be done without blocks
+    direct: Direct | None = None
+    scratch: Scratch | None = None  # a few copies of the block where it is not declared
 
     @property
     def foreign(self) -> bool:
@@ -108,7 +114,8 @@ def method(
     stats: Callable[[Mapping[str, Any]], Sequence[Stat]] = lambda params: (),
     stat_names: Sequence[str] = (),
     check: Callable[[Mapping[str, Any]], None] = lambda params: None,
-    combination: Combination | None = None,
+    direct: Direct | None = None,
+    scratch: Scratch | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Pin a `Card` on a function as `function.card`. `stat_names` are keywords that the engine fills, not recipes."""
     if reach not in get_args(Reach):
@@ -129,7 +136,8 @@ def method(
             reach,
             stats,
             check,
-            combination,
+            direct,
+            scratch,
         )
         return function
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ligate.core.method import Card, Stat
@@ -31,12 +32,13 @@ class Job:
     checked: list[bool] = field(default_factory=list)  # per segment: all operands are known to be finite
     read: list[tuple[bytes, ...] | None] = field(default_factory=list)  # per segment: digests of the operands
     written: list[bytes | None] = field(default_factory=list)  # per segment: digest of the result
+    direct: bool = False  # compiled loops do all of it; known once `compute` is settled
 
-    @property
+    @cached_property
     def stats(self) -> Sequence[Stat]:
         return tuple(self.card.stats(self.out.params)) if self.card else ()
 
-    @property
+    @cached_property
     def stored(self) -> Sequence[str]:
         """The dtype in which each operand is stored."""
         pairs = zip(self.sources, self.out.operands, strict=True)
@@ -45,6 +47,10 @@ class Job:
     @property
     def has_base(self) -> bool:
         return self.out.base is not None
+
+    def statistics(self) -> Mapping[str, Any]:
+        """What the record keeps of the tensor's statistics."""
+        return {name: dict(report) for name, report in self.reports.items()}
 
     def done(self, segment: int) -> bool:
         return self.written[segment] is not None

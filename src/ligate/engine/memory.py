@@ -61,8 +61,10 @@ def workspace_bytes(job: Job) -> int:
     stored = sum(
         itemsize(source.headers()[o.name].dtype) for source, o in zip(job.sources, job.out.operands, strict=True)
     )
-    numbers = len(job.sources) * itemsize(job.compute)
-    return n * (stored + numbers * (1 + _TEMPORARIES) + itemsize(job.out.dtype))
+    moved, numbers = n * (stored + itemsize(job.out.dtype)), n * len(job.sources) * itemsize(job.compute)
+    if job.card is not None and job.card.scratch is not None:
+        return moved + numbers + job.card.scratch(job.out.params, job.out.shape, len(job.out.tuned))
+    return moved + numbers * (1 + _TEMPORARIES)
 
 
 def resident_bytes() -> int:

@@ -2,12 +2,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
+import torch
 
 from ligate.core.errors import RecipeError
+from ligate.core.method import method
 from ligate.engine import memory
+from ligate.engine.job import make_job
 from ligate.engine.memory import parse_bytes
+from ligate.engine.plan import Operand, Out, Plan
+from ligate.io.memory import MemorySource
 
 
 @pytest.mark.parametrize(
@@ -55,3 +61,20 @@ def test_too_little_memory_is_refused(amount):
 def test_nobody_cannot_work(threads):
     with pytest.raises(RecipeError, match="threads"):
         memory.thread_count(threads)
+
+
+def test_a_rule_is_admitted_by_the_scratch_that_it_declares():
+    """In place of the copies of a block that an ordinary rule is taken to make."""
+
+    @method(title="Work", source="test", base="unused", reach="tensor", scratch=lambda params, shape, models: shape[0])
+    def work(base, tuned):
+        return tuned[0]
+
+    def needed(card):
+        plan = Plan(("a",), (Out("w", "F32", (1000,), "work", (Operand(0, "w"),), None, {}),))
+        source = MemorySource("a", {"w": torch.zeros(1000)})
+        return memory.workspace_bytes(make_job(plan, plan.outs[0], card, [source]))
+
+    stored, numbers = 2 * 4 * 1000, 8 * 1000
+    assert needed(work.card) == stored + numbers + 1000
+    assert needed(replace(work.card, scratch=None)) == stored + numbers * (1 + memory._TEMPORARIES)

@@ -5,32 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
-
-import torch
 
 from ligate.core.errors import LigateError, RecipeError
 from ligate.core.method import Card
 from ligate.core.tensors import Sink, Source, itemsize
 
-from . import digest
+from . import digest, direct
 from .blocks import BLOCK
 from .job import Job, make_job
 from .journal import Claims, Done, Journal
 from .memory import admitted, thread_count
-from .passes import (
-    Terms,
-    apply_segment,
-    combine_segment,
-    combines,
-    copy_segment,
-    observe_sample,
-    observe_segment,
-    statistics,
-)
 from .plan import Operand, Plan
 from .schedule import Schedule, Task, group_jobs
+from .stream import Stopped, Terms
 from .workspace import Workspace
 
 
@@ -68,27 +57,39 @@ def run(
     """
     cards = {out.method: lookup(out.method) for out in plan.outs if out.method is not None}
     jobs = [make_job(plan, out, cards.get(out.method or ""), sources) for out in plan.outs]
-    groups = group_jobs(jobs)
-    terms = Terms(sink, hashing, allow_nonfinite, _counter(progress))
-    with _one_torch_thread_per_worker():
-        workers = admitted(jobs, thread_count(threads), memory)
-        if claims and hashing:
-            _believe(jobs, claims, sink, workers)
-        _work(Schedule(groups), terms, journal, workers)
+    schedule = Schedule(group_jobs(jobs))
+    terms = Terms(sink, hashing, allow_nonfinite, _counter(progress), lambda: schedule.stopped)
+    for job in jobs:
+        job.direct = direct.directs(job)
+    workers = admitted(jobs, thread_count(threads), memory)
+    if claims and hashing:
+        _believe(jobs, claims, sink, workers)
+    if all(job.direct for job in jobs):
+        _work(schedule, terms, journal, workers)
+    else:
+        with _torch_by_one_thread_each() as each:
+            _work(schedule, terms, journal, workers, each)
     return {job.out.name: _result(job) for job in jobs}
 
 
-def _work(schedule: Schedule, terms: Terms, journal: Journal | None, workers: int) -> None:
+def _work(
+    schedule: Schedule,
+    terms: Terms,
+    journal: Journal | None,
+    workers: int,
+    each: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> None:
     failures: list[BaseException] = []
 
     def serve() -> None:
-        torch.set_num_threads(1)
         space = Workspace()
         try:
-            with torch.inference_mode():
+            with each():
                 while (task := schedule.take()) is not None:
                     with _told(task.job):
                         schedule.finish(task, _perform(task, space, terms, journal))
+        except Stopped:
+            return
         except BaseException as error:
             failures.append(error)
             schedule.stop()
@@ -125,15 +126,23 @@ def _told(job: Job) -> Generator[None]:
 
 def _perform(task: Task, space: Workspace, terms: Terms, journal: Journal | None) -> Any:
     job = task.job
+    passes = direct if job.direct else tensor_passes()
     if task.stat is not None:
         if task.sample is not None:
-            return observe_sample(job, task.stat, task.start(), task.sample, space, terms)
-        return observe_segment(job, task.stat, task.start(), task.segment, space, terms)
-    perform = copy_segment if job.card is None else combine_segment if combines(job) else apply_segment
+            return passes.observe_sample(job, task.stat, task.start(), task.sample, space, terms)
+        return passes.observe_segment(job, task.stat, task.start(), task.segment, space, terms)
+    perform = passes.copy_segment if job.card is None else passes.apply_segment
     perform(job, task.segment, space, terms)
     if journal is not None:
         _enter(journal, job, task.segment)
     return None
+
+
+def tensor_passes() -> Any:
+    """The passes that need torch, which is not loaded for jobs that do not."""
+    from . import passes
+
+    return passes
 
 
 def _enter(journal: Journal, job: Job, segment: int) -> None:
@@ -141,7 +150,7 @@ def _enter(journal: Journal, job: Job, segment: int) -> None:
     out, operands = job.written[segment], job.read[segment]
     if out is not None and operands is not None:
         if job.reports and segment == 0:
-            journal.report(job.out.name, statistics(job))
+            journal.report(job.out.name, job.statistics())
         journal.segment(job.out.name, segment, Done(out, operands))
 
 
@@ -174,13 +183,13 @@ def _digest_written(job: Job, segment: int, sink: Sink) -> bytes:
 
 def _result(job: Job) -> TensorResult:
     if any(written is None for written in job.written):
-        return TensorResult(None, dict.fromkeys(job.out.operands), statistics(job))
+        return TensorResult(None, dict.fromkeys(job.out.operands), job.statistics())
     per_operand = zip(*(digests for digests in job.read if digests is not None), strict=True)
     operands = {
         operand: digest.of_tensor(column) for operand, column in zip(job.out.operands, per_operand, strict=True)
     }
     return TensorResult(
-        digest.of_tensor(written for written in job.written if written is not None), operands, statistics(job)
+        digest.of_tensor(written for written in job.written if written is not None), operands, job.statistics()
     )
 
 
@@ -196,11 +205,17 @@ def _counter(progress: Callable[[int], None]) -> Callable[[int], None]:
 
 
 @contextmanager
-def _one_torch_thread_per_worker() -> Generator[None]:
-    """Sums and products change with torch's own threads; the caller's setting is put back."""
+def _torch_by_one_thread_each() -> Generator[Callable[[], AbstractContextManager[Any]]]:
+    """Sums and products change with torch's own threads; the caller's setting comes back. Gives what workers enter."""
+    import torch
+
+    def each() -> AbstractContextManager[Any]:
+        torch.set_num_threads(1)
+        return torch.inference_mode()
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        yield each
     finally:
         torch.set_num_threads(before)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from ligate.core import kernels
+from ligate.core import compiled
+from ligate.core.direct import WeightedSum
 from ligate.core.errors import InputError, NonFiniteError, RecipeError
 from ligate.core.method import Again, Stat, method
 from ligate.core.tensors import Header, dtype_name, itemsize
@@ -375,10 +376,10 @@ def test_words_of_a_card_that_nobody_knows_are_refused():
         _card(total, reach="column")
 
 
-def test_a_combination_gives_every_model_its_weight():
-    if not kernels.compiled():
+def test_a_rule_for_stored_numbers_gives_every_model_its_weight():
+    if not compiled.available():
         pytest.skip("without the compiled loops the rule itself is called")
-    card = replace(_card(total), combination=lambda params, models: ([1.0], 1.0))
+    card = replace(_card(total), direct=lambda params, models: WeightedSum([1.0]))
     plan = _plan({"w": (5,)}, base=False)
     with pytest.raises(RecipeError, match="1 weights for 2 models"):
         run(plan, _shelves({"w": (5,)}, 2), lambda _: card, _sink(plan))

@@ -178,6 +178,10 @@ class Schedule:
             self._ready.extendleft(reversed(task.group.finished(task, state)))
             self._changed.notify_all()
 
+    @property
+    def stopped(self) -> bool:
+        return self._stopped
+
     def stop(self) -> None:
         with self._changed:
             self._stopped = True

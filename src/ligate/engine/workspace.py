@@ -2,64 +2,99 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
-
-import torch
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ligate.core.tensors import itemsize, torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ligate.core.direct import Stored
 
-class Block(NamedTuple):
-    """Typed views of the buffers for blocks of one size."""
 
-    stored: Sequence[Tensor]  # [n] per operand, in its stored dtype
-    bytes_in: Sequence[memoryview]  # the same memory
-    numbers: Tensor  # [operands, n] in the compute dtype
-    rows: Sequence[Tensor]  # [n] per operand, of the same memory
-    result: Tensor  # [n] in the output's dtype
-    bytes_out: memoryview
+class Buffer:
+    """Memory from the start of a page on; views of it keep it alive. Pages that nobody touches take no memory."""
+
+    def __init__(self, nbytes: int) -> None:
+        self._memory = mmap.mmap(-1, max(nbytes, 1))
+        self.nbytes = nbytes
+        self.bytes = memoryview(self._memory)
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+
+    def tensor(self, dtype: str, n: int) -> Tensor:
+        """The first n numbers."""
+        import torch
+
+        if not n:
+            return torch.empty(0, dtype=torch_dtype(dtype))
+        return torch.frombuffer(self.bytes, dtype=torch_dtype(dtype), count=n)
+
+
+class Block:
+    """Views of the buffers for blocks of n elements; those that only torch needs are made when they are asked for."""
+
+    def __init__(self, stored: Sequence[Buffer], numbers: Buffer, result: Buffer, key: _Key) -> None:
+        self.dtypes, self._compute, self._out, self.n = key
+        self._stored, self._numbers, self._result = stored, numbers, result
+        sizes = [self.n * itemsize(dtype) for dtype in self.dtypes]
+        self.bytes_in = [buffer.bytes[:size] for buffer, size in zip(stored, sizes, strict=True)]
+        self.bytes_out = result.bytes[: self.n * itemsize(self._out)]
+        self.addresses = [buffer.address for buffer in stored]  # of `bytes_in`
+        self.address_out = result.address
+        self.tables: dict[bool, Stored] = {}  # `addresses` as compiled loops want them, with and without a base
+
+    @cached_property
+    def stored(self) -> Sequence[Tensor]:
+        """[n] per operand, in its stored dtype: the memory of `bytes_in`."""
+        return [buffer.tensor(dtype, self.n) for buffer, dtype in zip(self._stored, self.dtypes, strict=True)]
+
+    @cached_property
+    def numbers(self) -> Tensor:
+        """[operands, n] in the compute dtype."""
+        return self._numbers.tensor(self._compute, len(self.dtypes) * self.n).view(len(self.dtypes), self.n)
+
+    @cached_property
+    def rows(self) -> Sequence[Tensor]:
+        """[n] per operand, the memory of `numbers`."""
+        return self.numbers.unbind()
+
+    @cached_property
+    def result(self) -> Tensor:
+        """[n] in the output's dtype: the memory of `bytes_out`."""
+        return self._result.tensor(self._out, self.n)
+
+
+_Key = tuple[tuple[str, ...], str, str, int]  # stored dtypes, compute dtype, dtype of the result, elements
 
 
 class Workspace:
     """Grows to the largest block asked for and is then reused; belongs to one thread."""
 
     def __init__(self) -> None:
-        self._stored: list[Tensor] = []
-        self._numbers = torch.empty(0, dtype=torch.uint8)
-        self._result = torch.empty(0, dtype=torch.uint8)
-        self._last: tuple[object, Block] | None = None
+        self._stored: list[Buffer] = []
+        self._numbers, self._result = Buffer(0), Buffer(0)
+        self._last: tuple[_Key, Block] | None = None
 
     def block(self, dtypes: Sequence[str], compute: str, out: str, n: int) -> Block:
         """Views for blocks of n elements; the same as last time if nothing differs (thousands of small experts)."""
         key = (tuple(dtypes), compute, out, n)
         if self._last is None or self._last[0] != key:
-            self._last = (key, self._block(dtypes, compute, out, n))
+            self._last = (key, self._block(key))
         return self._last[1]
 
-    def _block(self, dtypes: Sequence[str], compute: str, out: str, n: int) -> Block:
-        while len(self._stored) < len(dtypes):
-            self._stored.append(torch.empty(0, dtype=torch.uint8))
+    def _block(self, key: _Key) -> Block:
+        dtypes, compute, out, n = key
+        self._stored += [Buffer(0) for _ in dtypes[len(self._stored) :]]
         for i, dtype in enumerate(dtypes):
             self._stored[i] = _at_least(self._stored[i], n * itemsize(dtype))
         self._numbers = _at_least(self._numbers, len(dtypes) * n * itemsize(compute))
         self._result = _at_least(self._result, n * itemsize(out))
-        raw = [self._stored[i][: n * itemsize(dtype)] for i, dtype in enumerate(dtypes)]
-        numbers = self._numbers[: len(dtypes) * n * itemsize(compute)].view(torch_dtype(compute))
-        table = numbers.view(len(dtypes), n)
-        result = self._result[: n * itemsize(out)]
-        return Block(
-            stored=[buffer.view(torch_dtype(dtype)) for buffer, dtype in zip(raw, dtypes, strict=True)],
-            bytes_in=[buffer.numpy().data for buffer in raw],
-            numbers=table,
-            rows=table.unbind(),
-            result=result.view(torch_dtype(out)),
-            bytes_out=result.numpy().data,
-        )
+        return Block(self._stored[: len(dtypes)], self._numbers, self._result, key)
 
 
-def _at_least(buffer: Tensor, nbytes: int) -> Tensor:
-    return buffer if buffer.numel() >= nbytes else torch.empty(nbytes, dtype=torch.uint8)
+def _at_least(buffer: Buffer, nbytes: int) -> Buffer:
+    return buffer if buffer.nbytes >= nbytes else Buffer(nbytes)

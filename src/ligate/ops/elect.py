@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from ligate.core import kernels
+from ligate.core import direct, kernels
 from ligate.core.method import Scope, Site, Stat
-
-from .rows import weighted_sum
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,15 +16,16 @@ if TYPE_CHECKING:
 Tie = Literal["majority", "positive", "zero"]
 """What a sum of exactly zero elects: the sign that most coordinates elect, the positive sign, or neither."""
 
-Votes = Callable[..., tuple[Iterable["Tensor"], Sequence[float]]]
-"""(base, tuned, site=, **earlier) -> one row per model, and what each is multiplied with before the vote."""
+Rows = Callable[..., "Tensor"]
+"""(base, tuned, site=) -> task vectors [K, n]."""
+
+Terms = Callable[..., tuple[Sequence[float], Sequence[float]]]
+"""(models, **earlier) -> per model: the smallest magnitude that counts, and what the rest is multiplied with."""
 
 _NOTHING = 1e-6  # a divisor smaller than this share of all weights is a zero that rounding has spoiled
 
 
-def disjoint_merge(
-    base: Tensor,
-    rows: Tensor,
+def disjoint_rule(
     *,
     thresholds: Sequence[Kth] | None,
     gains: Sequence[float],
@@ -37,24 +34,33 @@ def disjoint_merge(
     majority: float | None,
     normalize: bool,
     scale: float,
-    models: bool = True,
-) -> Tensor:
-    """Base plus scale times what the rows of the elected sign add up to, divided by their weights if `normalize`.
+) -> direct.DisjointMerge:
+    """Base plus scale times what the task vectors of the elected sign add up to, divided by their weights if so."""
+    least = _least_divisor(weights) if normalize else 0.0
+    return direct.DisjointMerge(
+        bounds(thresholds, len(weights)), gains, weights, _sign_of_zero(tie, majority), least, scale
+    )
 
-    With `models` the rows are models, else their differences from the base.
-    """
+
+def disjoint_merge(base: Tensor, rows: Tensor, rule: direct.DisjointMerge, *, models: bool = True) -> Tensor:
+    """The rule on tensors of any shape. With `models` the rows are models, else their differences from the base."""
     merged = kernels.disjoint_merge(
         base.reshape(-1),
         rows.reshape(len(rows), -1),
-        [kth.value for kth in thresholds] if thresholds else [0.0] * len(rows),
-        gains,
-        weights,
+        rule.bounds,
+        rule.gains,
+        rule.weights,
         models=models,
-        tie=_sign_of_zero(tie, majority),
-        least=_least_divisor(weights) if normalize else 0.0,
-        scale=scale,
+        tie=rule.tie,
+        least=rule.least,
+        scale=rule.scale,
     )
     return merged.view(base.shape)
+
+
+def bounds(thresholds: Sequence[Kth] | None, models: int) -> Sequence[float]:
+    """The smallest magnitude kept of each model."""
+    return [kth.value for kth in thresholds] if thresholds else [0.0] * models
 
 
 def _sign_of_zero(tie: Tie, majority: float | None) -> int:
@@ -71,15 +77,27 @@ def _least_divisor(weights: Sequence[float]) -> float:
     return min(used) if min(used) > 0 else -_NOTHING * sum(map(abs, used))
 
 
-def majority_sign(scope: Scope, votes: Votes, group: Hashable) -> Stat:
-    """How many more coordinates elect + than elect -."""
+def majority_sign(scope: Scope, terms: Terms, group: Hashable, rows: Rows | None = None) -> Stat:
+    """How many more coordinates elect + than elect -. Without `rows` by the differences of the models themselves."""
 
-    def observe(state: int, base: Tensor | None, tuned: Tensor, *, site: Site, **earlier: Any) -> int:
-        rows, gains = votes(base, tuned, site=site, **earlier)
-        mass = weighted_sum(rows, gains).numpy(force=True)
-        return state + int(np.count_nonzero(mass > 0)) - int(np.count_nonzero(mass < 0))
+    def observe(state: int, base: Tensor, tuned: Tensor, *, site: Site, **earlier: Any) -> int:
+        table = tuned if rows is None else rows(base, tuned, site=site)
+        return state + kernels.lead_of_plus(base, table, *terms(len(tuned), **earlier), models=rows is None)
 
-    return Stat("majority", scope, lambda models: 0, observe, lambda a, b: a + b, int, _told, group=group)
+    def straight(state: int, stored: direct.Stored, *, site: Site, **earlier: Any) -> int:
+        return state + direct.lead_of_plus(stored, *terms(len(stored.rows), **earlier))
+
+    return Stat(
+        "majority",
+        scope,
+        lambda models: 0,
+        observe,
+        lambda a, b: a + b,
+        int,
+        _told,
+        group=group,
+        direct=straight if rows is None else None,
+    )
 
 
 def _told(lead: int) -> Mapping[str, Any]:

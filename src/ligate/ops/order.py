@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ligate.core import kernels
+from ligate.core.direct import Census, Difference, Stored
 from ligate.core.method import Again, Scope, Site, Stat
 
 from .pile import Pile
-from .rows import per_model
+from .rows import deltas, per_model
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 SAMPLE = 1 << 16  # elements of a tensor in the first look
@@ -53,18 +55,22 @@ def kth_largest(
     name: str,
     scope: Scope,
     share: float | Sequence[float],
-    rows: Rows,
+    rows: Rows | None = None,
     *,
     rank: Callable[[float, int], int] = rank,
     group: Hashable = (),
 ) -> Stat:
-    """For each row of `rows`, the magnitude that the `share` largest reach; the value is a tuple of `Kth`.
+    """For each row of `rows` (task vectors if left out) the magnitude that the `share` largest reach: `Kth`, one each.
 
     `rank(share, numel)` is k, exactly; `share` must be near k / numel. With rank 0 nothing is kept.
     """
 
-    def observe(state: _Glance | _Count, base: Tensor | None, tuned: Tensor, *, site: Site, **earlier: Any) -> Any:
-        return state.observed(rows(base, tuned, site=site, **earlier), site)
+    def observe(state: _Glance | _Count, base: Tensor, tuned: Tensor, *, site: Site, **earlier: Any) -> Any:
+        found = deltas(base, tuned) if rows is None else rows(base, tuned, site=site, **earlier)
+        return state.observed(map(_Row, found), site)
+
+    def direct(state: _Glance | _Count, stored: Stored, *, site: Site, **_: Any) -> Any:
+        return state.observed(stored.differences(), site)
 
     return Stat(
         name=name,
@@ -76,7 +82,20 @@ def kth_largest(
         report=report,
         sample=lambda state: SAMPLE if isinstance(state, _Glance) else None,
         group=group,
+        direct=direct if rows is None else None,
     )
+
+
+class _Row(NamedTuple):
+    """What `Difference` is for stored numbers."""
+
+    row: Tensor
+
+    def magnitudes(self) -> Sequence[NDArray[Any]]:
+        return (self.row.detach().abs().numpy(),)
+
+    def census(self, low: float, high: float) -> Census:
+        return kernels.census(self.row, low, high)
 
 
 def report(found: Sequence[Kth]) -> Mapping[str, Any]:
@@ -106,12 +125,13 @@ class _Glance:
     piles: list[Pile] | None = None
     whole: bool = True  # nothing was left out so far
 
-    def observed(self, rows: Iterable[Tensor], site: Site) -> _Glance:
+    def observed(self, rows: Iterable[_Row | Difference], site: Site) -> _Glance:
         state = self if self.piles is not None else _Glance(self.aims, [Pile() for _ in self.aims])
         numel = math.prod(site.shape)
         weight = _UNIT if numel <= SAMPLE else numel * _UNIT // SAMPLE
         for pile, row in zip(state.piles or (), rows, strict=True):
-            pile.add(row.detach().abs().numpy(), weight)
+            for piece in row.magnitudes():
+                pile.add(piece, weight)
         state.whole = state.whole and numel <= SAMPLE
         return state
 
@@ -222,9 +242,9 @@ class _Tally:
     beyond_low: int = 0
     to_low: int = 0
 
-    def count(self, row: Tensor) -> None:
-        found = kernels.census(row, self.low, self.high)
-        self.seen += row.numel()
+    def count(self, row: _Row | Difference) -> None:
+        found = row.census(self.low, self.high)
+        self.seen += found.of
         self.above += found.above
         self.to_high += found.to_high
         self.beyond_low += found.beyond_low
@@ -247,7 +267,7 @@ class _Count:
     hunts: tuple[_Hunt, ...]
     tallies: list[_Tally] | None = None
 
-    def observed(self, rows: Iterable[Tensor], site: Site) -> _Count:
+    def observed(self, rows: Iterable[_Row | Difference], site: Site) -> _Count:
         state = self if self.tallies is not None else _Count(self.hunts, [hunt.tally() for hunt in self.hunts])
         for hunt, tally, row in zip(self.hunts, state.tallies or (), rows, strict=True):
             if hunt.found is None:

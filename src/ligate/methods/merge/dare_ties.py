@@ -10,11 +10,11 @@ import torch
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import PerModel, Range
 from ligate.ops.drop import drop_stats, gains_after, kept_rows
-from ligate.ops.elect import disjoint_merge, majority_sign
+from ligate.ops.elect import bounds, disjoint_merge, disjoint_rule, majority_sign
 from ligate.ops.notebook import complete
 from ligate.ops.order import Kth, kth_largest
 from ligate.ops.rows import per_model, same_shape
-from ligate.ops.trim import trimmed, trims
+from ligate.ops.trim import trims
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,23 +27,26 @@ def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
     def survivors(base: Tensor, tuned: Tensor, *, site: Site, **_: Any) -> Iterable[Tensor]:
         return kept_rows(params, base, tuned, site=site)
 
-    def votes(
-        base: Tensor,
-        tuned: Tensor,
-        *,
-        site: Site,
-        gain: Sequence[float] | None = None,
-        threshold: Sequence[Kth] | None = None,
-    ) -> tuple[Iterable[Tensor], Sequence[float]]:
-        weights = per_model(params["weight"], len(tuned), name="weight")
-        return trimmed(survivors(base, tuned, site=site), threshold), gains_after(params, weights, gain)
+    def table(base: Tensor, tuned: Tensor, *, site: Site) -> Tensor:
+        return _survivors(params, base, tuned, site)
+
+    def terms(
+        models: int, *, gain: Sequence[float] | None = None, threshold: Sequence[Kth] | None = None
+    ) -> tuple[Sequence[float], Sequence[float]]:
+        weights = per_model(params["weight"], models, name="weight")
+        return bounds(threshold, models), gains_after(params, weights, gain)
 
     stats = [*drop_stats(params)]
     if trims(params["trim"]):
         stats.append(kth_largest("threshold", scope, params["trim"], survivors, group=same))
     if params["tie"] == "majority":
-        stats.append(majority_sign(scope, votes, group=same))
+        stats.append(majority_sign(scope, terms, same, table))
     return tuple(stats)
+
+
+def _survivors(params: Mapping[str, Any], base: Tensor, tuned: Tensor, site: Site | None) -> Tensor:
+    """What the drop leaves of each task vector, [K, *S]."""
+    return torch.stack([row.clone() for row in kept_rows(params, base, tuned, site=site)])
 
 
 @method(
@@ -104,9 +107,7 @@ def dare_ties(
     per_model(trim, len(tuned), name="trim")
     given = {"gain": gain, "threshold": threshold, "majority": majority}
     known = complete(_stats(params), base, tuned, site, given)
-    return disjoint_merge(
-        base,
-        torch.stack([row.clone() for row in kept_rows(params, base, tuned, site=site)]),
+    rule = disjoint_rule(
         thresholds=known["threshold"],
         gains=gains_after(params, weights, known["gain"]),
         weights=weights,
@@ -114,5 +115,5 @@ def dare_ties(
         majority=known["majority"],
         normalize=normalize,
         scale=scale,
-        models=False,
     )
+    return disjoint_merge(base, _survivors(params, base, tuned, site), rule, models=False)

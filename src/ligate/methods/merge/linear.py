@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ligate.core import kernels
+from ligate.core.direct import WeightedSum
 from ligate.core.method import Site, method
 from ligate.core.params import PerModel, Range
 from ligate.ops.rows import check_weights, per_model, total_weight
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _combination(params: Mapping[str, Any], models: int) -> tuple[Sequence[float], float]:
+def _rule(params: Mapping[str, Any], models: int) -> WeightedSum:
     """Shares of the weights would be rounded; one division keeps the mean of equal numbers exact."""
     weights = per_model(params["weight"], models, name="weight")
-    return weights, total_weight(weights, normalize=params["normalize"])
+    return WeightedSum(weights, total_weight(weights, normalize=params["normalize"]))
 
 
 @method(
@@ -26,7 +27,7 @@ def _combination(params: Mapping[str, Any], models: int) -> tuple[Sequence[float
     base="unused",
     symmetric=True,
     check=check_weights,
-    combination=_combination,
+    direct=_rule,
 )
 def linear(
     base: Tensor | None,
@@ -55,5 +56,5 @@ def linear(
     >>> linear(None, torch.tensor([[4.0, -1.0], [2.0, 3.0]]), weight=(1, 3))
     tensor([2.5000, 2.0000])
     """
-    weights, divisor = _combination({"weight": weight, "normalize": normalize}, len(tuned))
-    return kernels.weighted_sum(tuned.reshape(len(tuned), -1), weights, divisor).view(tuned.shape[1:])
+    rule = _rule({"weight": weight, "normalize": normalize}, len(tuned))
+    return kernels.weighted_sum(tuned.reshape(len(tuned), -1), *rule).view(tuned.shape[1:])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 from ligate.core import kernels
+from ligate.core.direct import AddWeighted
 from ligate.core.method import Site, method
 from ligate.core.params import PerModel, Range
 from ligate.ops.rows import check_weights, per_model, same_shape, total_weight
@@ -14,7 +15,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@method(title="Task arithmetic", source="arXiv:2212.04089", base="required", symmetric=True, check=check_weights)
+def _rule(params: Mapping[str, Any], models: int) -> AddWeighted:
+    weights = per_model(params["weight"], models, name="weight")
+    return AddWeighted(weights, params["scale"] / total_weight(weights, normalize=params["normalize"]))
+
+
+@method(
+    title="Task arithmetic",
+    source="arXiv:2212.04089",
+    base="required",
+    symmetric=True,
+    check=check_weights,
+    direct=_rule,
+)
 def task_arithmetic(
     base: Tensor,
     tuned: Tensor,
@@ -47,7 +60,6 @@ def task_arithmetic(
     tensor([4., 2.])
     """
     same_shape(base, tuned, where="merge/task_arithmetic")
-    weights = per_model(weight, len(tuned), name="weight")
-    factor = scale / total_weight(weights, normalize=normalize)
+    rule = _rule({"weight": weight, "scale": scale, "normalize": normalize}, len(tuned))
     flat = tuned.reshape(len(tuned), -1)
-    return kernels.add_weighted(base.reshape(-1), flat, weights, factor, models=True).view(base.shape)
+    return kernels.add_weighted(base.reshape(-1), flat, *rule, models=True).view(base.shape)

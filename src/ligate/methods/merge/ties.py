@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from ligate.core.direct import DisjointMerge
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import PerModel, Range
-from ligate.ops.elect import disjoint_merge, majority_sign
+from ligate.ops.elect import bounds, disjoint_merge, disjoint_rule, majority_sign
 from ligate.ops.norms import l1_gain
 from ligate.ops.notebook import complete
 from ligate.ops.order import Kth, kth_largest
@@ -24,11 +25,11 @@ def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
     same = (str(density), params["rescale"])  # weights may differ by tensor: the trim does not depend on them
     stats: list[Stat] = []
     if trims(density):
-        stats.append(kth_largest("threshold", scope, density, _whole, group=same))
+        stats.append(kth_largest("threshold", scope, density, group=same))
     if trims(density) and params["rescale"] == "l1":
         stats.append(l1_gain(scope, _whole, _trimmed, group=same))
     if params["tie"] == "majority":
-        stats.append(majority_sign(scope, _votes(params["weight"]), group=same))
+        stats.append(majority_sign(scope, _terms(params["weight"]), group=same))
     return tuple(stats)
 
 
@@ -40,15 +41,33 @@ def _trimmed(base: Tensor, tuned: Tensor, *, threshold: Sequence[Kth] | None = N
     return trimmed(deltas(base, tuned), threshold)
 
 
-def _votes(weight: float | Sequence[float]) -> Any:
-    def votes(base: Tensor, tuned: Tensor, *, gain: Sequence[float] | None = None, **earlier: Any) -> Any:
-        return _trimmed(base, tuned, **earlier), _gains(per_model(weight, len(tuned), name="weight"), gain)
+def _terms(weight: float | Sequence[float]) -> Any:
+    """The bound and the gain of each model in the election, once both are measured."""
 
-    return votes
+    def terms(
+        models: int, *, threshold: Sequence[Kth] | None = None, gain: Sequence[float] | None = None
+    ) -> tuple[Sequence[float], Sequence[float]]:
+        return bounds(threshold, models), _gains(per_model(weight, models, name="weight"), gain)
+
+    return terms
 
 
 def _gains(weights: Sequence[float], gain: Sequence[float] | None) -> Sequence[float]:
     return weights if gain is None else [w * g for w, g in zip(weights, gain, strict=True)]
+
+
+def _rule(known: Mapping[str, Any], models: int) -> DisjointMerge:
+    """Of parameters and statistics."""
+    weights = per_model(known["weight"], models, name="weight")
+    return disjoint_rule(
+        thresholds=known.get("threshold"),
+        gains=_gains(weights, known.get("gain")),
+        weights=weights,
+        tie=known["tie"],
+        majority=known.get("majority"),
+        normalize=known["normalize"],
+        scale=known["scale"],
+    )
 
 
 @method(
@@ -58,6 +77,7 @@ def _gains(weights: Sequence[float], gain: Sequence[float] | None) -> Sequence[f
     symmetric=True,
     stats=_stats,
     stat_names=("threshold", "gain", "majority"),
+    direct=_rule,
 )
 def ties(
     base: Tensor,
@@ -106,19 +126,12 @@ def ties(
     tensor([3.0000, 2.5000, 3.0000, 0.0000])
     """
     same_shape(base, tuned, where="merge/ties")
-    params = {"density": density, "weight": weight, "scope": scope, "tie": tie, "rescale": rescale}
-    weights = per_model(weight, len(tuned), name="weight")
+    params = {
+        "density": density, "weight": weight, "scale": scale, "normalize": normalize,
+        "scope": scope, "tie": tie, "rescale": rescale,
+    }  # fmt: skip
+    per_model(weight, len(tuned), name="weight")
     per_model(density, len(tuned), name="density")
     given = {"threshold": threshold, "gain": gain, "majority": majority}
     known = complete(_stats(params), base, tuned, site, given)
-    return disjoint_merge(
-        base,
-        tuned,
-        thresholds=known["threshold"],
-        gains=_gains(weights, known["gain"]),
-        weights=weights,
-        tie=tie,
-        majority=known["majority"],
-        normalize=normalize,
-        scale=scale,
-    )
+    return disjoint_merge(base, tuned, _rule({**params, **known}, len(tuned)))

@@ -1,0 +1,142 @@
+"""Rules and measurements straight from stored numbers to stored numbers, without torch; compiled loops only.
+
+They give the bits that kernels.py gives after widening to the dtype in which rules calculate, and rounding from it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import compiled
+from .errors import LigateError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_KINDS = {"BF16": "bf16", "F16": "f16", "F32": "f32"}
+COMPUTES = {"BF16": "F32", "F16": "F32", "F32": "F64"}
+"""Stored dtypes that have loops, and the dtype in which a rule would calculate."""
+
+
+def _loop(name: str, kind: str) -> Callable[..., Any]:
+    found = compiled.loop(name, kind)
+    if found is None:
+        raise LigateError("stored numbers are merged directly by compiled loops only")
+    return found
+
+
+class Stored:
+    """K rows of n stored numbers and perhaps their base, by address; the memory is kept alive by whoever made it."""
+
+    def __init__(self, dtype: str, base: int | None, rows: Sequence[int], n: int, piece: int | None = None) -> None:
+        self.dtype, self.base, self.rows, self.n = dtype, base, tuple(rows), n
+        self.piece = piece or n  # so many neighbours lie together
+        self.kind = _KINDS[dtype]
+
+    @cached_property
+    def table(self) -> Any:
+        return compiled.addresses(self.rows)
+
+    def finite(self, address: int) -> bool:
+        """Whether all numbers of the row at this address are finite."""
+        return bool(_loop("finite", self.kind)(address, self.n))
+
+    def differences(self) -> Sequence[Difference]:
+        return [Difference(self, row) for row in self.rows]
+
+
+class Difference(NamedTuple):
+    """A row less the base."""
+
+    stored: Stored
+    row: int
+
+    def magnitudes(self) -> Sequence[NDArray[Any]]:
+        """Piece by piece."""
+        import numpy as np
+
+        n, piece = self.stored.n, self.stored.piece
+        out = np.empty(n, np.float64 if self.stored.kind == "f32" else np.float32)
+        _loop("distances", self.stored.kind)(self.stored.base, self.row, out.ctypes.data, n)
+        return [out[start : start + piece] for start in range(0, n, piece)]
+
+    def census(self, low: float, high: float) -> Census:
+        return census(self.stored.kind, self.stored.base, self.row, low, high, self.stored.n)
+
+
+class Census(NamedTuple):
+    """How many magnitudes are > high, >= high, > low, >= low, and those strictly between low and high.
+
+    NaN, where it was let in, counts as larger than any number.
+    """
+
+    above: int
+    to_high: int
+    beyond_low: int
+    to_low: int
+    inside: NDArray[Any]
+    of: int
+
+
+def census(kind: str, base: int | None, row: int, low: float, high: float, n: int) -> Census:
+    import numpy as np
+
+    inside = np.empty(n, np.float64 if kind in ("f32", "f64") else np.float32)
+    counts = (ctypes.c_uint64 * 4)()
+    found = _loop("census", kind)(base, row, low, high, inside.ctypes.data, counts, n)
+    return Census(counts[0], counts[1], counts[2], counts[3], inside[:found].copy(), n)
+
+
+class WeightedSum(NamedTuple):
+    r""":math:`\sum_k w_k x_k / d`."""
+
+    weights: Sequence[float]
+    divisor: float = 1.0
+
+    def into(self, rows: Stored, out: int) -> bool:
+        """Write the result at this address; whether all of it is finite."""
+        weights = compiled.doubles(self.weights)
+        loop = _loop("weighted_sum", rows.kind)
+        return bool(loop(rows.table, weights, self.divisor, out, len(rows.rows), rows.n))
+
+
+class AddWeighted(NamedTuple):
+    r""":math:`x_0 + \lambda \sum_k w_k (x_k - x_0)`."""
+
+    weights: Sequence[float]
+    scale: float
+
+    def into(self, rows: Stored, out: int) -> bool:
+        weights = compiled.doubles(self.weights)
+        loop = _loop("add_weighted", rows.kind)
+        return bool(loop(rows.base, rows.table, weights, 1, self.scale, out, len(rows.rows), rows.n))
+
+
+class DisjointMerge(NamedTuple):
+    """See kernels.disjoint_merge."""
+
+    bounds: Sequence[float]
+    gains: Sequence[float]
+    weights: Sequence[float]
+    tie: int
+    least: float
+    scale: float
+
+    def into(self, rows: Stored, out: int) -> bool:
+        bounds = compiled.reals(rows.kind, self.bounds)
+        tables = rows.base, rows.table, bounds, compiled.doubles(self.gains), compiled.doubles(self.weights)
+        loop = _loop("disjoint_merge", rows.kind)
+        return bool(loop(*tables, 1, self.tie, self.least, self.scale, out, len(rows.rows), rows.n))
+
+
+Rule = WeightedSum | AddWeighted | DisjointMerge
+
+
+def lead_of_plus(rows: Stored, bounds: Sequence[float], gains: Sequence[float]) -> int:
+    """How many more elements have a positive than a negative sum of gain times trimmed difference."""
+    table = compiled.reals(rows.kind, bounds)
+    loop = _loop("lead_of_plus", rows.kind)
+    return int(loop(rows.base, rows.table, table, compiled.doubles(gains), 1, len(rows.rows), rows.n))
