@@ -203,3 +203,52 @@ def test_only_a_hub_id_is_a_base_model_to_the_hub(desk, fine):
     assert "base_model" not in text.split("---")[1]
     assert "license: mit" in text
     assert "| a | mit |" in text
+
+
+def renamed(folder, tensors):
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+def test_what_the_errors_advise_can_be_done_by_options(desk, fine, ligate):
+    tensors = load_file(desk / "b" / "model.safetensors")
+    renamed(desk / "b", {**{f"module.{name}": x for name, x in tensors.items()}, "module.v_head.weight": torch.ones(2)})
+    told = ["merge", "--method", "linear", "a", "b", "-o", "out"]
+    ran = ligate(*told)
+    assert ran.code == 3
+    assert "--strip-prefix b=module." in ran.err
+    ran = ligate(*told, "--strip-prefix", "b=module.")
+    assert ran.code == 3
+    assert "v_head.weight" in ran.err
+    assert "--drop" in ran.err
+    fine(*told, "--strip-prefix", "b=module.", "--drop", "v_head.*")
+    assert set(load_file(desk / "out" / "model.safetensors")) == set(tensors)
+    fine("replay", "out", "again")
+
+
+def test_a_prefix_without_a_model_is_that_of_all_who_have_it(desk, fine):
+    for label in ("a", "b"):
+        tensors = load_file(desk / label / "model.safetensors")
+        renamed(desk / label, {f"module.{name}": x for name, x in tensors.items()})
+    fine("check", "recipe.yaml", "--strip-prefix", "module.")
+    fine("merge", "recipe.yaml", "out", "--strip-prefix", "module.")
+    sources = json.loads((desk / "out" / "ligate.json").read_text())["recipe"]["sources"]
+    assert {label: facts.get("strip_prefix") for label, facts in sources.items()} == {
+        "base": None,
+        "a": "module.",
+        "b": "module.",
+    }
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--strip-prefix=modul.", ["no model has tensor names that begin with 'modul.'", "'layers.'"]),
+        ("--strip-prefix=c=module.", ["`c` is no source"]),
+        ("--strip-prefix=a=", ["has no prefix"]),
+        ("--drop=lm_head.*", ["no tensor matches `lm_head.*`"]),
+    ],
+)
+def test_options_that_match_nothing_are_problems(desk, ligate, option, words):
+    ran = ligate("check", "recipe.yaml", option)
+    assert ran.code == 2
+    assert all(word in ran.err for word in words), ran.err

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Dtype, Json, Memory, Overwrite, Plugin, ShardSize, Threads
+from .options import Drop, Dtype, Json, Memory, Overwrite, Plugin, ShardSize, StripPrefix, Threads
 from .show import count, duration, note, say, say_json, shape, size, table
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ def check(
     load: Annotated[bool, typer.Option("--load", help="Load a result with transformers and run it once.")] = False,
     dtype: Dtype = None,
     shard_size: ShardSize = None,
+    drop: Drop = None,
+    strip_prefix: StripPrefix = None,
     memory: Memory = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
@@ -37,6 +39,8 @@ def check(
         out,
         dtype=dtype,
         shard_size=shard_size,
+        drop=drop or (),
+        strip_prefix=strip_prefix or (),
         memory=memory,
         threads=threads,
         overwrite=overwrite,

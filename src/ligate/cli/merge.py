@@ -10,7 +10,7 @@ import typer
 
 from ligate.core.errors import RecipeError
 
-from .options import Dtype, Json, Memory, Overwrite, Plugin, Quiet, ShardSize, Threads
+from .options import Drop, Dtype, Json, Memory, Overwrite, Plugin, Quiet, ShardSize, StripPrefix, Threads
 from .progress import watcher
 from .show import duration, say, say_json, size
 
@@ -40,6 +40,8 @@ def merge(
     ] = None,
     dtype: Dtype = None,
     shard_size: ShardSize = None,
+    drop: Drop = None,
+    strip_prefix: StripPrefix = None,
     memory: Memory = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
@@ -71,6 +73,8 @@ def merge(
         dtype=dtype,
         seed=seed,
         shard_size=shard_size,
+        drop=drop or (),
+        strip_prefix=strip_prefix or (),
         memory=memory,
         threads=threads,
         overwrite=overwrite,

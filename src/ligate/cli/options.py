@@ -19,5 +19,14 @@ Overwrite = Annotated[
 Plugin = Annotated[
     list[Path] | None, typer.Option(metavar="FILE.py", help="Also know the methods of this Python file. Repeatable.")
 ]
+Drop = Annotated[
+    list[str] | None, typer.Option(metavar="GLOB", help="Leave these tensors out: 'v_head.*'. Repeatable.")
+]
+StripPrefix = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[MODEL=]PREFIX", help="Ignore this in front of the tensor names of MODEL, or of all. Repeatable."
+    ),
+]
 Dtype = Annotated[str | None, typer.Option(help="Store as bfloat16, float16, float32 or float64.")]
 ShardSize = Annotated[str | None, typer.Option(metavar="SIZE", help="Largest size of one weight file. Default: 5GB.")]

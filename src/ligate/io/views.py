@@ -118,21 +118,15 @@ def aliased(source: Source, alias: Mapping[str, str]) -> Source:
     return Renamed(source, {**{name: name for name in headers}, **alias})
 
 
-def common_prefix_remedy(names: Collection[str], others: Collection[str]) -> str | None:
-    """What to write for the model with these names so that they agree with another one's: `strip_prefix: "module."`.
+def prefix_between(names: Collection[str], others: Collection[str]) -> str | None:
+    """The known prefix, or two of them one after the other, without which most of the names are the others'.
 
     None when no known prefix explains the difference, or when it is the other model that has one.
 
-    >>> common_prefix_remedy(["module.up", "module.down"], ["up", "down"])
-    'strip_prefix: "module."'
-    >>> common_prefix_remedy(["up", "down"], ["module.up", "module.down"])
+    >>> prefix_between(["module.up", "module.down"], ["up", "down"])
+    'module.'
+    >>> prefix_between(["up", "down"], ["module.up", "module.down"])
     """
-    prefix = prefix_between(names, others)
-    return f'strip_prefix: "{prefix}"' if prefix else None
-
-
-def prefix_between(names: Collection[str], others: Collection[str]) -> str | None:
-    """The known prefix, or two of them one after the other, without which most of the names are the others'."""
     others = frozenset(others)
     best, most = None, sum(name in others for name in names)
     least = _ENOUGH * min(len(names), len(others))

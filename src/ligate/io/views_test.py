@@ -5,7 +5,7 @@ import torch
 
 from ligate.core.errors import RecipeError
 from ligate.io.memory import MemorySource
-from ligate.io.views import aliased, common_prefix_remedy, stripped
+from ligate.io.views import aliased, prefix_between, stripped
 
 
 def source(*names: str) -> MemorySource:
@@ -54,14 +54,14 @@ def test_an_alias_must_be_new_and_lead_somewhere(alias, words):
 def test_a_known_prefix_is_recognised_on_the_side_that_has_it(prefix):
     plain = [f"layers.{i}.weight" for i in range(3)]
     longer = [prefix + name for name in plain]
-    assert common_prefix_remedy(longer, plain) == f'strip_prefix: "{prefix}"'
-    assert common_prefix_remedy(plain, longer) is None
+    assert prefix_between(longer, plain) == prefix
+    assert prefix_between(plain, longer) is None
 
 
 def test_a_prefix_that_explains_most_names_is_told_even_if_some_more_differ():
     plain = [f"encoder.layer.{i}.weight" for i in range(9)]
     headed = [f"bert.{name}" for name in plain] + ["classifier.weight"]
-    assert common_prefix_remedy(headed, plain) == 'strip_prefix: "bert."'
+    assert prefix_between(headed, plain) == "bert."
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,4 @@ def test_a_prefix_that_explains_most_names_is_told_even_if_some_more_differ():
     ],
 )
 def test_models_that_differ_otherwise_get_no_such_advice(names, others):
-    assert common_prefix_remedy(names, others) is None
+    assert prefix_between(names, others) is None

@@ -8,7 +8,7 @@ from functools import cached_property
 from ligate.core.errors import InputError, LigateError
 from ligate.core.tensors import MERGEABLE, Header, Source
 from ligate.engine.plan import Operand, Out
-from ligate.io.views import common_prefix_remedy
+from ligate.io.views import prefix_between
 
 from .architecture import is_vocabulary, tied_to
 from .findings import Findings, counted, listed
@@ -99,8 +99,8 @@ class Maker:
         lacking = [label for label, name in zip(self.part.labels, row.inputs, strict=True) if name is None]
         having = [label for label in self.part.labels if label not in lacking]
         if any(label in self._prefixed for label in self.part.labels):
-            for label, remedy in self._prefixed.items():
-                findings.add(_told_prefix(label, remedy))
+            for label, prefix in self._prefixed.items():
+                findings.add(_told_prefix(label, prefix))
             return
         if len(having) < len(lacking) or (len(having) == len(lacking) and self.part.labels[0] in lacking):
             self._tell_extra(row, having, lacking, findings)
@@ -111,11 +111,11 @@ class Maker:
 
     @cached_property
     def _prefixed(self) -> Mapping[str, str]:
-        """Models whose names differ from another model's by a known prefix, with the remedy."""
+        """Models whose names differ from another model's by a known prefix, with that prefix."""
         labels = self.part.labels
         pairs = [(label, labels[0] if number else labels[-1]) for number, label in enumerate(labels)]
-        found = {one: common_prefix_remedy(self.headers[one], self.headers[other]) for one, other in pairs}
-        return {label: remedy for label, remedy in found.items() if remedy}
+        found = {one: prefix_between(self.headers[one], self.headers[other]) for one, other in pairs}
+        return {label: prefix for label, prefix in found.items() if prefix}
 
     def _tell_extra(self, row: Row, having: Sequence[str], lacking: Sequence[str], findings: Findings) -> None:
         name = next(name for name in row.inputs if name is not None)
@@ -132,7 +132,7 @@ class Maker:
         other = next((other for other in tied_to(name) if other in self.headers[label]), None)
         if other:
             return f"`{label}` ties it to another tensor: give that source `alias: {{{name}: {other}}}`"
-        return "leave them out on request: `output: {drop: [PATTERN]}`"
+        return "leave them out on request: `output: {drop: [PATTERN]}`, or `--drop PATTERN`"
 
     def _where(self, label: str, name: str) -> str:
         place = self.sources[label].place(name)
@@ -147,9 +147,10 @@ def _missing(label: str, having: Sequence[str], hint: str) -> Callable[[Sequence
     return tell
 
 
-def _told_prefix(label: str, remedy: str) -> LigateError:
+def _told_prefix(label: str, prefix: str) -> LigateError:
     text = "its tensor names only differ from those of the other models by a prefix"
-    return InputError(text, where=f"model {label}", hint=f"give the source `{label}` `{remedy}`")
+    hint = f'give the source `{label}` `strip_prefix: "{prefix}"`, or `--strip-prefix {label}={prefix}`'
+    return InputError(text, where=f"model {label}", hint=hint)
 
 
 def _compatible(first: Header, other: Header) -> bool:

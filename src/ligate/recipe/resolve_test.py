@@ -225,7 +225,7 @@ def test_a_prefix_is_named_once_with_the_remedy():
     prefixed = {f"module.{name}": tensor for name, tensor in model().items()}
     assert told(VOTE, b=prefixed) == (
         "model b: its tensor names only differ from those of the other models by a prefix\n"
-        '  -> give the source `b` `strip_prefix: "module."`'
+        '  -> give the source `b` `strip_prefix: "module."`, or `--strip-prefix b=module.`'
     )
 
 

@@ -62,6 +62,8 @@ def check(
     *,
     dtype: str | None = None,
     shard_size: Size | None = None,
+    drop: Sequence[str] = (),
+    strip_prefix: Sequence[str] = (),
     memory: Size | None = None,
     threads: int | None = None,
     overwrite: bool = False,
@@ -73,7 +75,7 @@ def check(
         Problems: several; or the one RecipeError, InputError or StorageError.
     """
     how = How(threads, None if memory is None else given_bytes(memory), overwrite=overwrite)
-    wanted = given_recipe(recipe, Overrides(dtype, None, shard_size))
+    wanted = given_recipe(recipe, Overrides(dtype, None, shard_size, drop, strip_prefix))
     place = None if out is None else Path(out)
     with undertaking(wanted, place, how, lookup_with(plugins)) as job:
         speed = _reading_speed(job.sources.values())

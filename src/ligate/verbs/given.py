@@ -17,6 +17,7 @@ from ligate.recipe.parse import draft_file, draft_text
 from ligate.recipe.schema import Recipe
 
 from .canonical import Lookup
+from .prefixes import without_prefixes
 
 GivenRecipe: TypeAlias = "Recipe | str | PathLike[str] | Mapping[str, Any]"
 Size: TypeAlias = "int | str"
@@ -26,11 +27,16 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 @dataclass(frozen=True)
 class Overrides:
-    """What a caller wants differently from what the recipe says; None leaves it as it is."""
+    """What a caller wants differently from what the recipe says; None leaves it as it is.
+
+    `drop` comes to what the recipe drops; `strip_prefix` holds `PREFIX` or `MODEL=PREFIX`.
+    """
 
     dtype: str | None = None
     seed: int | None = None
     shard_size: Size | None = None
+    drop: Sequence[str] = ()
+    strip_prefix: Sequence[str] = ()
 
 
 def given_recipe(given: GivenRecipe, overrides: Overrides = Overrides()) -> Recipe:
@@ -50,8 +56,12 @@ def overridden(recipe: Recipe, overrides: Overrides) -> Recipe:
             output = replace(output, shard_bytes=_positive(given_bytes(overrides.shard_size), "--shard-size"))
     except LigateError as error:
         problems.append(error)
+    output = replace(output, drop=tuple(dict.fromkeys((*output.drop, *overrides.drop))))
     seed = recipe.seed if overrides.seed is None else overrides.seed
-    return replace(recipe, output=output, seed=seed, problems=tuple(problems))
+    before = len(problems)
+    recipe = without_prefixes(recipe, overrides.strip_prefix, problems)
+    names_known = recipe.names_known and len(problems) == before
+    return replace(recipe, output=output, seed=seed, problems=tuple(problems), names_known=names_known)
 
 
 def given_bytes(size: Size) -> int:

@@ -21,12 +21,16 @@ _HEAD = """\
 sources:                  # a folder, a file, or org/name@revision on the Hub
 """
 _BASE = "  base: ./base            # the model that the others were trained from\n"
+_DIFFERENT = """\
+  # tuned: {path: ./base, adapter: ./lora}      # a LoRA adapter, laid over its base
+  # other: {path: ./c, strip_prefix: module.}   # where only this keeps its tensor names apart from the others'
+"""
 _OUTPUT = """
 output:
   # dtype: bfloat16       # default: as in `{giver}`
   # donor: {giver}  # whose config and tokenizer the result gets
   # shard_size: 5GB
-  # drop: ["*.inv_freq"]  # tensors left out on request
+  # drop: ["*.inv_freq"]  # tensors left out on request, as by `--drop`
 
 # seed: 0                 # of methods that draw random numbers
 """
@@ -46,7 +50,7 @@ def recipe_text(method: str = "ties") -> str:
     lines += [f"  models: [{', '.join(models)}]"]
     lines += ["  parameters:", *(f"    {_line(param)}" for param in card.params.values())] if card.params else []
     lines += _ways(card, models)
-    sources = (_BASE if base else "") + "".join(f"  {name}: ./{name}\n" for name in models)
+    sources = (_BASE if base else "") + "".join(f"  {name}: ./{name}\n" for name in models) + _DIFFERENT
     head = _HEAD.format(summary=card.summary, name=card.id.rpartition("/")[2])
     return f"{head}{sources}\n" + "\n".join(lines) + "\n" + _OUTPUT.format(giver="base" if base else models[0])
 

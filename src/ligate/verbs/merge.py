@@ -30,6 +30,8 @@ def merge(
     dtype: str | None = None,
     seed: int | None = None,
     shard_size: Size | None = None,
+    drop: Sequence[str] = (),
+    strip_prefix: Sequence[str] = (),
     memory: Size | None = None,
     threads: int | None = None,
     overwrite: bool = False,
@@ -42,8 +44,10 @@ def merge(
     """Merge what `recipe` says (a path, plain data, a Recipe) into the folder `out`.
 
     The folder appears when it is complete; what went in, what was done and what came out stand in its ligate.json.
-    `dtype`, `seed` and `shard_size` replace what the recipe says. The result depends on none of `memory`, `threads`,
-    `hashing` and `fsync`, except that without hashing there are no digests to verify or resume by.
+    `dtype`, `seed` and `shard_size` replace what the recipe says, the globs in `drop` come to its own; `strip_prefix`
+    holds `MODEL=PREFIX`, or `PREFIX` for every model whose tensor names begin with it.
+    The result depends on none of `memory`, `threads`, `hashing` and `fsync`, except that without hashing there are no
+    digests to verify or resume by.
 
     Raises:
         RecipeError, InputError, NonFiniteError, StorageError, Problems: nothing is left behind, except after an
@@ -59,7 +63,7 @@ def merge(
         plugins=tuple(str(Path(plugin).absolute()) for plugin in plugins),
     )
     lookup = lookup_with(how.plugins)
-    wanted = given_recipe(recipe, Overrides(dtype, seed, shard_size))
+    wanted = given_recipe(recipe, Overrides(dtype, seed, shard_size, drop, strip_prefix))
     with undertaking(wanted, Path(out), how, lookup) as job, begun(job.out, _start(job), overwrite=overwrite) as place:
         return execute(job, place, watch or Nobody())
 
