@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 
 from .rows import deltas, weighted_sum
-from .spectrum import AT_ONCE, lying, parts
+from .spectrum import AT_ONCE, parts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,15 +21,24 @@ Kernels = Literal["average", "fold"]
 
 
 class Matrices(NamedTuple):
-    """A base [m, n] and models [K, m, n], laid down or not, that remember how they lay."""
+    """A base [m, n] and models [K, m, n], perhaps turned over, and the shape in which the base was given."""
 
     base: Tensor
     tuned: Tensor
+    given: tuple[int, ...]
+    over: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
         rows, width = self.base.shape
         return rows, width
+
+    def turned(self) -> Matrices:
+        return Matrices(self.base.mT, self.tuned.mT, self.given, not self.over)
+
+    def lying(self) -> Matrices:
+        """With at least as many columns as rows."""
+        return self if self.shape[0] <= self.shape[1] else self.turned()
 
     def task(self, model: int, part: slice) -> Tensor:
         """Columns of a task vector."""
@@ -46,13 +55,12 @@ class Matrices(NamedTuple):
         return total
 
 
-def matrices(base: Tensor, tuned: Tensor, site: Site | None, kernels: Kernels, *, lay: bool = True) -> Matrices | None:
-    """Views of what a rule was given, laid down if wanted; None for a tensor that is no matrix."""
+def matrices(base: Tensor, tuned: Tensor, site: Site | None, kernels: Kernels) -> Matrices | None:
+    """Views of what a rule was given; None for a tensor that is no matrix."""
     shape = whole_shape(tuned, site)
     if len(shape) < 2 or 0 in shape or (len(shape) > 2 and kernels == "average"):
         return None
-    base, tuned = base.reshape(shape[0], -1), tuned.reshape(len(tuned), shape[0], -1)
-    return Matrices(lying(base), lying(tuned)) if lay else Matrices(base, tuned)
+    return Matrices(base.reshape(shape[0], -1), tuned.reshape(len(tuned), shape[0], -1), tuple(base.shape))
 
 
 def whole_shape(tuned: Tensor, site: Site | None) -> tuple[int, ...]:
@@ -61,17 +69,11 @@ def whole_shape(tuned: Tensor, site: Site | None) -> tuple[int, ...]:
 
 
 def moved(pair: Matrices, steps: Iterable[Tensor], scale: float) -> Tensor:
-    """Base plus scale times the step, which comes in the blocks of `parts`; in the base's own dtype and layout."""
+    """Base plus scale times the step, which comes in the blocks of `parts`; in the dtype and shape of the given base."""
     result = torch.empty_like(pair.base)
     for part, step in zip(parts(pair.shape), steps, strict=True):
         result[:, part] = (pair.base[:, part].double() + scale * step).to(result.dtype)
-    return result
-
-
-def unlaid(result: Tensor, like: Tensor, shape: Sequence[int]) -> Tensor:
-    """A result in the shape that `like` has, whose tensor is of this shape."""
-    standing = result if result.shape[0] == shape[0] else result.mT
-    return standing.reshape(like.shape)
+    return (result.mT if pair.over else result).reshape(pair.given)
 
 
 def averaged(base: Tensor, tuned: Tensor, scale: float) -> Tensor:

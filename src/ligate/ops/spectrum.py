@@ -1,6 +1,6 @@
 """Singular values and vectors of large matrices by way of their Gram matrix, in float64 and little memory.
 
-A matrix arrives in float64 blocks of columns and is never there as a whole; laid down (`lying`), it has few rows, and
+A matrix arrives in float64 blocks of columns and is never there as a whole; laid down, it has few rows, and
 the Gram matrix of the rows is small. Gram matrices square the singular values: what is below `least_share` of the
 largest one is lost in rounding, and is taken for zero here.
 """
@@ -36,11 +36,6 @@ class Spectrum(NamedTuple):
     def kept(self) -> float:
         """Which share of the energy these singular values have."""
         return float(self.values.square().sum()) / self.energy if self.energy > 0 else 1.0
-
-
-def lying(matrix: Tensor) -> Tensor:
-    """A view of the last two axes with at least as many columns as rows."""
-    return matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix.mT
 
 
 def parts(shape: Sequence[int]) -> Iterator[slice]:

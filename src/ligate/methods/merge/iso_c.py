@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import Range
-from ligate.ops.matrices import Matrices, averaged, matrices, moved, unlaid, whole_shape, working_bytes
+from ligate.ops.matrices import Matrices, averaged, matrices, moved, working_bytes
 from ligate.ops.notebook import complete
 from ligate.ops.rows import same_shape
 from ligate.ops.spectrum import gram, parts, spectrum
@@ -30,7 +30,7 @@ def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
 
     def observe(state: None, base: Tensor, tuned: Tensor, *, site: Site, **_: Any) -> Levelled | None:
         pair = matrices(base, tuned, site, params["kernels"])
-        return None if pair is None else _levelled(pair, params["flatten"], params["floor"])
+        return None if pair is None else _levelled(pair.lying(), params["flatten"], params["floor"])
 
     return (Stat("levelled", "tensor", lambda models: None, observe, lambda a, b: b, lambda found: found, _told),)
 
@@ -108,8 +108,8 @@ def iso_c(
     pair = matrices(base, tuned, site, kernels)
     if pair is None:
         return averaged(base, tuned, scale)
+    pair = pair.lying()
     params = {"flatten": flatten, "floor": floor, "kernels": kernels}
     found: Levelled = complete(_stats(params), base, tuned, site, {"levelled": levelled})["levelled"]
     steps = (found.lift @ pair.total(part) for part in parts(pair.shape))
-    merged = moved(pair, steps, scale / len(tuned) if normalize else scale)
-    return unlaid(merged, base, whole_shape(tuned, site))
+    return moved(pair, steps, scale / len(tuned) if normalize else scale)

@@ -9,7 +9,7 @@ import torch
 
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import Range
-from ligate.ops.matrices import Matrices, averaged, matrices, moved, unlaid, whole_shape, working_bytes
+from ligate.ops.matrices import Matrices, averaged, matrices, moved, working_bytes
 from ligate.ops.notebook import complete
 from ligate.ops.rows import same_shape
 from ligate.ops.spectrum import gram, inverse_root, orthogonal, parts, spectrum
@@ -37,7 +37,7 @@ def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
 
     def observe(state: None, base: Tensor, tuned: Tensor, *, site: Site, **_: Any) -> Directions | None:
         pair = matrices(base, tuned, site, params["kernels"])
-        return None if pair is None else _directions(pair, params["share"])
+        return None if pair is None else _directions(pair.lying(), params["share"])
 
     return (Stat("directions", "tensor", lambda models: None, observe, lambda a, b: b, lambda found: found, _told),)
 
@@ -119,7 +119,8 @@ def tsv_m(
     pair = matrices(base, tuned, site, kernels)
     if pair is None:
         return averaged(base, tuned, scale)
+    pair = pair.lying()
     known = complete(_stats({"share": share, "kernels": kernels}), base, tuned, site, {"directions": directions})
     found: Directions = known["directions"]
     steps = (found.step(pair, part) for part in parts(pair.shape))
-    return unlaid(moved(pair, steps, scale), base, whole_shape(tuned, site))
+    return moved(pair, steps, scale)
