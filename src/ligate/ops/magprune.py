@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from ligate.core.errors import RecipeError
@@ -82,7 +83,18 @@ def _chances(row: Tensor, width: int, density: float, epsilon: float) -> Tensor:
     size = row.detach().abs().reshape(-1, width)
     if width == 1:
         return torch.full_like(row, density, dtype=torch.float64)
-    order = torch.argsort(size, dim=1, stable=True)
     steps = torch.linspace(density - epsilon, density + epsilon, width, dtype=torch.float64)
-    chances = torch.empty_like(size, dtype=torch.float64)
-    return chances.scatter_(1, order, steps.expand_as(order)).view(row.shape)
+    order = _ascending(size)
+    return torch.empty_like(size, dtype=torch.float64).scatter_(1, order, steps.expand_as(order)).view(row.shape)
+
+
+def _ascending(size: Tensor) -> Tensor:
+    """Where the entries of each row [R, C] stand in ascending order; equal ones in their own order."""
+    if size.dtype != torch.float32 or size.device.type != "cpu":
+        return torch.argsort(size, dim=1, stable=True)
+    keys = size.numpy().view(np.int32).astype(np.int64)  # bits of non-negative floats order as the floats do
+    keys <<= 32
+    keys |= np.arange(size.shape[1])
+    keys.sort(axis=1)  # ten times as fast as a stable argsort
+    keys &= (1 << 32) - 1
+    return torch.from_numpy(keys)
