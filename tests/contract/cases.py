@@ -24,6 +24,7 @@ WITH_BASE = [card for card in CARDS if card.base == "required"]
 NEUTRAL: Mapping[str, Any] = {
     "density": 1.0,
     "fence": -1e9,
+    "epsilon": 0.0,
     "flatten": 0.0,
     "near": 1.0,
     "negative_cosine": "extrapolate",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 
-from .rows import deltas, weighted_sum
+from ligate.core import kernels
+
 from .spectrum import AT_ONCE, parts
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def whole_shape(tuned: Tensor, site: Site | None) -> tuple[int, ...]:
 
 
 def moved(pair: Matrices, steps: Iterable[Tensor], scale: float) -> Tensor:
-    """Base plus scale times the step, which comes in the blocks of `parts`; in the dtype and shape of the given base."""
+    """Base plus scale times the step, which comes in the blocks of `parts`; in the given base's dtype and shape."""
     result = torch.empty_like(pair.base)
     for part, step in zip(parts(pair.shape), steps, strict=True):
         result[:, part] = (pair.base[:, part].double() + scale * step).to(result.dtype)
@@ -78,8 +79,11 @@ def moved(pair: Matrices, steps: Iterable[Tensor], scale: float) -> Tensor:
 
 def averaged(base: Tensor, tuned: Tensor, scale: float) -> Tensor:
     """Base plus scale times the mean of the task vectors."""
-    mean = weighted_sum(deltas(base, tuned), [1.0] * len(tuned)) / len(tuned)
-    return (base.double() + scale * mean).to(base.dtype)
+    models = len(tuned)
+    merged = kernels.add_weighted(
+        base.reshape(-1), tuned.reshape(models, -1), [1.0] * models, scale / models, models=True
+    )
+    return merged.view(base.shape)
 
 
 def working_bytes(shape: Sequence[int], kernels: Kernels, squares: float) -> int:

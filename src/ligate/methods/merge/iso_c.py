@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import Range
+from ligate.ops.fitting import with_base
 from ligate.ops.matrices import Matrices, averaged, matrices, moved, working_bytes
 from ligate.ops.notebook import complete
-from ligate.ops.rows import same_shape
 from ligate.ops.spectrum import gram, parts, spectrum
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def iso_c(
         as given.
 
     Raises:
-        InputError: ``tuned[0]`` and ``base`` differ in shape.
+        InputError: there is no base, or ``tuned[0]`` and ``base`` differ in shape.
         NonFiniteError: a task vector holds NaN or infinity.
 
     >>> import torch
@@ -104,7 +104,7 @@ def iso_c(
     tensor([[2., 0.],
             [0., 2.]])
     """
-    same_shape(base, tuned, where="merge/iso_c")
+    with_base(base, tuned, where="merge/iso_c")
     pair = matrices(base, tuned, site, kernels)
     if pair is None:
         return averaged(base, tuned, scale)

@@ -11,10 +11,11 @@ import torch
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import PerModel, Range
 from ligate.ops.elect import disjoint_merge, disjoint_rule
+from ligate.ops.fitting import with_base
 from ligate.ops.matrices import Kernels, Matrices, matrices, moved, working_bytes
 from ligate.ops.notebook import complete
 from ligate.ops.order import Kth, kth_largest
-from ligate.ops.rows import deltas, per_model, same_shape
+from ligate.ops.rows import deltas, per_model
 from ligate.ops.spectrum import gram, parts, spectrum
 from ligate.ops.trim import trims
 
@@ -131,9 +132,9 @@ def knots(
 
     with :math:`\tau_k = \theta_k - \theta_0`, d = ``density``, w = ``weight`` and :math:`\lambda` = ``scale``. Each
     :math:`\Sigma V_k^\top` is trimmed to its largest entries, the sign of the larger mass is elected for each
-    coordinate (a sum of exactly zero elects none), and the entries that have it are averaged. ``shared`` says which side's directions are common: those
-    of the output, as in the paper, of the input, or of the smaller side, which is faster for matrices much taller than
-    wide. Vectors and scalars are merged by TIES as they are, and so are tensors of more than two axes, unless
+    coordinate (a sum of exactly zero elects none), and the entries that have it are averaged. ``shared`` says which
+    side's directions are common: those of the output, as in the paper, of the input, or of the smaller side, which is
+    faster for matrices much taller than wide. Vectors and scalars are merged by TIES as they are, and so are tensors of more than two axes, unless
     ``kernels: fold`` takes them for matrices of the first axis by all others.
 
     Shapes: ``base`` [*S]; ``tuned`` [K, *S] for K models, float; returns [*S]. Dtypes are the engine's.
@@ -145,7 +146,7 @@ def knots(
         Gradients take the directions as given.
 
     Raises:
-        InputError: ``tuned[0]`` and ``base`` differ in shape.
+        InputError: there is no base, or ``tuned[0]`` and ``base`` differ in shape.
         RecipeError: densities or weights are not one per model.
         NonFiniteError: a task vector holds NaN or infinity.
 
@@ -155,7 +156,7 @@ def knots(
     tensor([[1., 1.],
             [0., 0.]])
     """
-    same_shape(base, tuned, where="merge/knots")
+    with_base(base, tuned, where="merge/knots")
     densities = per_model(density, len(tuned), name="density")
     weights = per_model(weight, len(tuned), name="weight")
     pair = _matrices(base, tuned, site, shared, kernels)

@@ -9,9 +9,9 @@ import torch
 
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import Range
+from ligate.ops.fitting import with_base
 from ligate.ops.matrices import Matrices, averaged, matrices, moved, working_bytes
 from ligate.ops.notebook import complete
-from ligate.ops.rows import same_shape
 from ligate.ops.spectrum import gram, inverse_root, orthogonal, parts, spectrum
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def tsv_m(
         Gradients take the directions as given.
 
     Raises:
-        InputError: ``tuned[0]`` and ``base`` differ in shape.
+        InputError: there is no base, or ``tuned[0]`` and ``base`` differ in shape.
         NonFiniteError: a task vector holds NaN or infinity.
 
     >>> import torch
@@ -115,7 +115,7 @@ def tsv_m(
     tensor([[2., 0.],
             [0., 2.]])
     """
-    same_shape(base, tuned, where="merge/tsv_m")
+    with_base(base, tuned, where="merge/tsv_m")
     pair = matrices(base, tuned, site, kernels)
     if pair is None:
         return averaged(base, tuned, scale)
