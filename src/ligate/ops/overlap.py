@@ -15,19 +15,19 @@ class Overlap(NamedTuple):
     """Task vectors in float64, zero where they change less than is counted, and how many change each entry."""
 
     rows: Sequence[Tensor]
-    count: Tensor
+    changed_by: Tensor
 
     def unique(self) -> Tensor:
         """1 where exactly one model changes the entry, else 0."""
-        return (self.count == 1).double()
+        return (self.changed_by == 1).double()
 
     def merged(self, gains: Sequence[float] | None = None) -> Tensor:
         """The mean over the models that change an entry; what one alone changes is multiplied with its gain."""
         if gains is None:
-            return _total(self.rows) / self.count.clamp_min(1)
+            return _total(self.rows) / self.changed_by.clamp_min(1)
         alone = self.unique()
         raised = [row * (1 + (gain - 1) * alone) for row, gain in zip(self.rows, gains, strict=True)]
-        return _total(raised) / self.count.clamp_min(1)
+        return _total(raised) / self.changed_by.clamp_min(1)
 
 
 def overlap(base: Tensor, tuned: Tensor, epsilon: float) -> Overlap:

@@ -134,8 +134,8 @@ def knots(
     :math:`\Sigma V_k^\top` is trimmed to its largest entries, the sign of the larger mass is elected for each
     coordinate (a sum of exactly zero elects none), and the entries that have it are averaged. ``shared`` says which
     side's directions are common: those of the output, as in the paper, of the input, or of the smaller side, which is
-    faster for matrices much taller than wide. Vectors and scalars are merged by TIES as they are, and so are tensors of more than two axes, unless
-    ``kernels: fold`` takes them for matrices of the first axis by all others.
+    faster for matrices much taller than wide. Vectors and scalars are merged by TIES as they are, and so are tensors
+    of more than two axes, unless ``kernels: fold`` takes them for matrices of the first axis by all others.
 
     Shapes: ``base`` [*S]; ``tuned`` [K, *S] for K models, float; returns [*S]. Dtypes are the engine's.
     Source: arXiv:2410.19735 and its official code; weights per model and ``shared: smaller`` are additions.

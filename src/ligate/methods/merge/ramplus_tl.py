@@ -86,5 +86,5 @@ def ramplus_tl(
     """
     with_base(base, tuned, where="merge/ramplus_tl")
     known = complete(_stats({"epsilon": epsilon}), base, tuned, site, {"shared": shared})
-    gains = [_gain(*counts, boost, cap) for counts in known["shared"]]
+    gains = [_gain(both, alone, boost, cap) for both, alone in known["shared"]]
     return (base.double() + scale * overlap(base, tuned, epsilon).merged(gains)).to(base.dtype)
