@@ -101,6 +101,39 @@ def test_the_current_folder_is_never_replaced(desk, ligate, monkeypatch, content
     assert contents(desk) == before
 
 
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (lambda out: out.mkdir() or (out / "thesis.tex").write_text("years of work"), "holds no model"),
+        (lambda out: out.mkdir() or (out / ".git").mkdir() or (out / "config.json").write_text("{}"), "repository"),
+        (lambda out: out.write_text("a file"), "is a file"),
+        (lambda out: out.symlink_to("elsewhere"), "is a link"),
+        (lambda out: out.with_name("out.log.json").mkdir(), "the log of the merge goes there"),
+        (lambda out: out.with_name(".out.replaced").mkdir() or out.mkdir(), ".out.replaced"),
+    ],
+)
+def test_what_cannot_be_replaced_is_refused_before_anything_is_merged(desk, ligate, contents, monkeypatch, made, words):
+    from ligate.verbs import execute
+
+    monkeypatch.setattr(execute, "run", pytest.fail)
+    made(desk / "out")
+    before = contents(desk)
+    for verb in ("check", "merge"):
+        ran = ligate(verb, "recipe.yaml", "out", "--overwrite")
+        assert ran.code == 5, ran.err
+        assert words in ran.err
+    assert contents(desk) == before
+
+
+def test_a_file_where_the_work_is_to_be_done_is_named(desk, ligate, contents):
+    (desk / "out.partial").write_text("mine")
+    before = contents(desk)
+    ran = ligate("merge", "recipe.yaml", "out", "--overwrite")
+    assert ran.code == 5
+    assert "not made by Ligate" in ran.err
+    assert contents(desk) == before
+
+
 def test_nan_in_an_input_leaves_nothing(desk, ligate, contents):
     tensors = load_file(desk / "b" / "model.safetensors")
     tensors["norm.weight"][3] = float("nan")

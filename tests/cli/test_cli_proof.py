@@ -349,3 +349,64 @@ def test_a_result_may_move_and_still_verifies(desk, fine):
     fine("merge", "recipe.yaml", "out")
     shutil.move(desk / "out", desk / "moved")
     fine("verify", "moved")
+
+
+@pytest.fixture
+def caught_between(desk, fine, monkeypatch):
+    """A merge over out/ that was killed when the old result had lost its name and the new one had none yet."""
+    from ligate.cli.main import main
+    from ligate.io import publish
+
+    def die(source, target):
+        raise SystemExit(137)
+
+    fine("merge", "--method", "linear", "a", "b", "-o", "out")
+    before = {path.name: path.read_bytes() for path in (desk / "out").iterdir()}
+    rename = os.rename
+    with monkeypatch.context() as patch:
+        # The first rename is done, the second and the repair of a living process are not.
+        patch.setattr(publish.os, "rename", lambda s, t: rename(s, t) if str(s).endswith("out") else die(s, t))
+        patch.setattr("ligate.verbs.workplace.Workplace.remove", lambda place: None)
+        with pytest.raises(SystemExit):
+            main(["merge", "recipe.yaml", "out", "--overwrite", "--quiet"])
+    assert not (desk / "out").exists()
+    return before
+
+
+def test_a_result_that_was_being_replaced_comes_back(desk, caught_between, fine):
+    ran = fine("verify", "out")
+    assert "out is back" in ran.err
+    assert {path.name: path.read_bytes() for path in (desk / "out").iterdir()} == caught_between
+
+
+def test_a_replacement_that_was_killed_is_finished(desk, caught_between, fine, contents):
+    fine("merge", "recipe.yaml", "whole")
+    fine("resume", "out")
+    assert contents(desk / "out") == contents(desk / "whole")
+    assert not [path.name for path in desk.iterdir() if "replaced" in path.name or "partial" in path.name]
+
+
+def test_a_merge_after_a_killed_replacement_begins_with_what_was_there(desk, caught_between, fine, ligate):
+    assert "already holds files" in ligate("merge", "recipe.yaml", "out").err
+    assert {path.name: path.read_bytes() for path in (desk / "out").iterdir()} == caught_between
+    fine("merge", "recipe.yaml", "out", "--overwrite")
+    assert not [path.name for path in desk.iterdir() if "replaced" in path.name or "partial" in path.name]
+
+
+def test_a_replacement_that_could_not_clear_up_does_so_later(desk, fine, monkeypatch):
+    from ligate.cli.main import main
+    from ligate.io import publish
+
+    def die(old):
+        raise KeyboardInterrupt
+
+    fine("merge", "--method", "linear", "a", "b", "-o", "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "discard", die)
+        assert main(["merge", "recipe.yaml", "out", "--overwrite", "--quiet"]) == 130
+    assert (desk / ".out.replaced").is_dir()
+    fine("verify", "out")
+    assert (desk / ".out.replaced").is_dir()  # who only looks removes nothing
+    fine("resume", "out")
+    assert not (desk / ".out.replaced").exists()
+    fine("verify", "out")

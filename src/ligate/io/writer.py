@@ -1,4 +1,4 @@
-"""Write a model folder in ranges: headers first, room reserved, bytes in any order from any thread, then published."""
+"""Write a model folder in ranges: headers first, room reserved, then bytes in any order from any thread."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import fcntl
 import json
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +14,7 @@ from typing import NamedTuple
 from ligate.core.errors import StorageError
 from ligate.core.tensors import Header, itemsize
 
-from .folder import INDEX, looks_like_model
+from .folder import INDEX
 from .ranges import cannot_write, read_at, reserve, start_writing_back, write_at
 from .safetensors import Entry, build_header
 
@@ -173,93 +171,6 @@ class FolderSink:
         return span, offset
 
 
-def partial_of(out: Path) -> Path:
-    """Where the result grows before it is published: `OUT.partial` beside it."""
-    place = Path(os.path.abspath(out))
-    return place.with_name(f"{place.name}.partial")
-
-
-def guard_output(out: Path, inputs: Sequence[Path], overwrite: bool = False) -> None:
-    """Refuse, before anything is written, an output that would touch an input or cannot be put in place."""
-    place = Path(os.path.realpath(out))
-    for path in inputs:
-        real = Path(os.path.realpath(path))
-        if real == place or place in real.parents or (real.is_dir() and real in place.parents):
-            relation = "is" if real == place else "contains" if place in real.parents else "lies inside"
-            raise StorageError(
-                f"the output {relation} the input {path}", where=str(out), hint="choose a folder outside of the inputs."
-            )
-    _require_free(out, overwrite)
-    above = next(folder for folder in Path(os.path.abspath(out)).parents if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise StorageError(f"{above} cannot be written to", where=str(out), hint="choose another output.")
-
-
-def publish(partial: Path, out: Path, overwrite: bool = False, *, fsync: bool = True) -> None:
-    """Give the finished folder its name in one step; what was there before is replaced whole, never mixed."""
-    _require_free(out, overwrite)
-    place = Path(os.path.abspath(out))
-    old = place.with_name(f".{place.name}.old-{secrets.token_hex(4)}") if _holds_files(place) else None
-    try:
-        if fsync:
-            _sync_tree(partial)
-        _exchange(partial, place, old)
-        if fsync:
-            _sync(place.parent)
-    except OSError as error:
-        raise cannot_write(out, error) from None
-    if old:
-        _remove(old)
-
-
-def _exchange(partial: Path, out: Path, old: Path | None) -> None:
-    if old is None:
-        os.rename(partial, out)
-        return
-    os.rename(out, old)
-    try:
-        os.rename(partial, out)
-    except BaseException:
-        os.rename(old, out)
-        raise
-
-
-def _remove(old: Path) -> None:
-    try:
-        shutil.rmtree(old)
-    except OSError as error:
-        raise StorageError(
-            f"the new model is in place, but the one before could not be removed: {error.strerror}",
-            where=str(old),
-            hint="remove it by hand.",
-        ) from None
-
-
-def _holds_files(out: Path) -> bool:
-    return out.is_dir() and any(out.iterdir())
-
-
-def _require_free(out: Path, overwrite: bool) -> None:
-    """OUT may be absent, an empty folder or, with `overwrite`, a model: nothing else is ever removed."""
-    if out.is_symlink():
-        raise StorageError(f"is a link to {os.readlink(out)}", where=str(out), hint="name the folder itself.")
-    if out.exists() and not out.is_dir():
-        raise StorageError("is a file; the output is a folder", where=str(out), hint="choose another output.")
-    if not _holds_files(out):
-        return
-    if not overwrite:
-        raise StorageError(
-            "already holds files", where=str(out), hint="choose another output, or replace it with `--overwrite`."
-        )
-    here = Path.cwd()
-    if here == out.resolve() or out.resolve() in here.parents:
-        raise StorageError("the current folder lies in it, so it is not replaced", where=str(out))
-    if (out / ".git").exists() or not looks_like_model(out):
-        raise StorageError(
-            "is a repository or holds no model, so it is not replaced", where=str(out), hint="choose another output."
-        )
-
-
 def _by_component(headers: Mapping[str, Header], stems: Mapping[str, str]) -> dict[str, dict[str, Header]]:
     """Tensors without their component's prefix, component by component; the root is always there."""
     prefixes = sorted((prefix for prefix in stems if prefix), key=len, reverse=True)
@@ -352,16 +263,3 @@ def _write_index(folder: Path, shards: Sequence[Shard]) -> None:
         path.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise cannot_write(path, error) from None
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in (*folder.rglob("*"), folder):
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -1,8 +1,7 @@
-"""The files beside the weights of a result: copied from the donor, digested, brought safely to the disk."""
+"""The files beside the weights of a result: digested and written."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,19 +23,6 @@ def file_digest(path: Path) -> str:
         while piece := file.read(_PIECE):
             state.update(piece)
     return digest.of_segment(state).hex()
-
-
-def sync_tree(folder: Path) -> None:
-    """Wait until every file and folder below is on the disk."""
-    try:
-        for path in (*_files(folder), *(path for path in folder.rglob("*") if path.is_dir()), folder):
-            fd = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-    except OSError as error:
-        raise cannot_write(folder, error) from None
 
 
 def write_file(path: Path, text: str) -> None:

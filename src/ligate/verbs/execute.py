@@ -17,11 +17,12 @@ from ligate.engine.record import StepRecord
 from ligate.engine.run import run
 from ligate.io import open_source
 from ligate.io.folder import stems
-from ligate.io.writer import FolderSink, publish
+from ligate.io.publish import aside_of, discard, publish
+from ligate.io.writer import FolderSink
 from ligate.recipe.resolve import donor
 from ligate.recipe.schema import Recipe
 
-from .beside import sync_tree, write_file
+from .beside import write_file
 from .model_card import licence_note
 from .outcome import draft_record, log_text, parents, read_record, write_record, write_sidecars
 from .preflight import Stage
@@ -60,8 +61,6 @@ def execute(job: Undertaking, place: Workplace, watch: Watch) -> Merged:
         draft = draft_record(job.recipe, steps, _metadata_of(place.model), job.lookup)
         record = write_record(draft, family, place.model)
         write_text(place.log, log_text(job.recipe, record, asdict(job.how), began, time.time()))
-        if job.how.fsync:
-            sync_tree(place.model)
         publish(place.model, job.out, job.how.overwrite, fsync=job.how.fsync)
     settle(place)
     seconds = time.time() - began
@@ -76,7 +75,8 @@ def _metadata_of(folder: Path) -> Mapping[str, str]:
 
 
 def settle(place: Workplace) -> None:
-    """The output has its name: put the log beside it and clear the workplace."""
+    """The output has its name: put the log beside it, clear the workplace, and remove what was replaced."""
+    discard(aside_of(place.out))
     if place.log.exists():
         os.replace(place.log, log_of(place.out))
     place.remove()

@@ -20,7 +20,7 @@ from .sources import absolute
 from .stamps import refuse_changed, refuse_other_versions, stamps
 from .undertaking import How, Undertaking, undertaking
 from .watch import Nobody, Watch
-from .workplace import Workplace, begun, reopened
+from .workplace import Workplace, begun, put_back, reopened
 
 
 def merge(
@@ -62,10 +62,11 @@ def merge(
         allow_nonfinite=allow_nonfinite,
         plugins=tuple(str(Path(plugin).absolute()) for plugin in plugins),
     )
+    watch = _told(watch, put_back(Path(out)))
     lookup = lookup_with(how.plugins)
     wanted = given_recipe(recipe, Overrides(dtype, seed, shard_size, drop, strip_prefix))
     with undertaking(wanted, Path(out), how, lookup) as job, begun(job.out, _start(job), overwrite=overwrite) as place:
-        return execute(job, place, watch or Nobody())
+        return execute(job, place, watch)
 
 
 def resume(
@@ -77,9 +78,9 @@ def resume(
         InputError: an input has changed since; or what was left cannot be read.
         StorageError: there is nothing to resume, or a process still works on it.
     """
-    watch = watch or Nobody()
+    watch = _told(watch, put_back(Path(out)))
     with reopened(Path(out)) as place:
-        if not place.model.exists() and place.log.exists() and place.out.exists():
+        if place.is_named():
             return _already_named(place)
         start = place.read_start()
         how = _how(start, threads, None if memory is None else given_bytes(memory))
@@ -89,6 +90,13 @@ def resume(
         recipe = parse_text(json.dumps(start["recipe"], ensure_ascii=False), str(place.folder / "merge.json"))
         with undertaking(recipe, place.out, how, lookup, taken=place.nbytes()) as job:
             return execute(job, place, watch)
+
+
+def _told(watch: Watch | None, note: str) -> Watch:
+    watch = watch or Nobody()
+    if note:
+        watch.note(note)
+    return watch
 
 
 def _start(job: Undertaking) -> dict[str, Any]:

@@ -14,12 +14,14 @@ from ligate.core.method import Card
 from ligate.core.tensors import Source
 from ligate.engine.forecast import Forecast, forecast
 from ligate.engine.plan import Plan
+from ligate.io.publish import occupied
 from ligate.recipe.configuration import config_edits
 from ligate.recipe.resolve import compared, donor, resolve, step_order
 from ligate.recipe.schema import Recipe, Step
 from ligate.recipe.slices import labels
 
 from .sources import Expected, flat, labels_of_step
+from .workplace import log_of
 
 Lookup = Callable[[str], Card]
 SIDECARS = 64_000_000  # room for config, tokenizer, record and card
@@ -90,7 +92,7 @@ def _planned(
 
 def guard_output(out: Path, sources: Mapping[str, Source], needed: int, *, overwrite: bool) -> list[LigateError]:
     """What speaks against this output: it is in use, cannot be written, is an input, does not fit. Creates nothing."""
-    found = [_used(out, overwrite), _unwritable(out), _is_here(out), _is_source(out, sources)]
+    found = [occupied(out, overwrite), _log_in_the_way(out), _unwritable(out), _is_source(out, sources)]
     free = free_bytes(out)
     if needed > free:
         text = f"{_spoken(needed)} are needed, {_spoken(free)} are free"
@@ -111,12 +113,10 @@ def _spoken(nbytes: int) -> str:
     return f"{nbytes / 1e9:.2f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:.1f} MB"
 
 
-def _used(out: Path, overwrite: bool) -> LigateError | None:
-    if out.exists() and not out.is_dir():
-        return StorageError("is a file; a merge writes a folder", where=str(out), hint="choose another output.")
-    if not overwrite and out.is_dir() and any(out.iterdir()):
-        hint = "choose another folder, or replace it with `--overwrite`."
-        return StorageError("already holds files", where=str(out), hint=hint)
+def _log_in_the_way(out: Path) -> LigateError | None:
+    log = log_of(out)
+    if log.is_dir():
+        return StorageError("is a folder; the log of the merge goes there", where=str(log), hint="move it away.")
     return None
 
 
@@ -129,20 +129,12 @@ def _unwritable(out: Path) -> LigateError | None:
     return None
 
 
-def _is_here(out: Path) -> LigateError | None:
-    """An output is renamed into its place: the shell would be left standing in a folder that is gone."""
-    here = Path.cwd()
-    if out.resolve() in (here, *here.parents):
-        hint = "choose a folder in it."
-        return StorageError("holds the current folder, which would be replaced", where=str(out), hint=hint)
-    return None
-
-
 def _is_source(out: Path, sources: Mapping[str, Source]) -> LigateError | None:
     """Replacing a folder that is being read would destroy an input."""
     place = out.resolve()
     for source in sources.values():
-        if any(place in (path.resolve(), *path.resolve().parents) for path in source.files()):
+        files = [one for path in source.files() for one in (path.absolute(), path.resolve())]  # a link and its end
+        if any(place in (path, *path.parents) for path in files):
             hint = "choose another folder for the output."
             return StorageError(f"is also the input {source.label}", where=str(out), hint=hint)
     return None

@@ -19,6 +19,7 @@ from ligate.io import open_source
 from .beside import file_digests
 from .outcome import read_record
 from .watch import Nobody, Watch
+from .workplace import put_back
 
 _PIECE = 1 << 20  # bytes read together
 
@@ -42,8 +43,11 @@ def verify(out: str | PathLike[str], *, threads: int | None = None, watch: Watch
         InputError: there is no record.
     """
     folder = Path(out)
+    watch = watch or Nobody()
+    if note := put_back(folder):
+        watch.note(note)
     record = read_record(folder)
-    found = mismatches(folder, record, threads=threads, watch=watch or Nobody())
+    found = mismatches(folder, record, threads=threads, watch=watch)
     if found:
         raise VerifyError(_told(found), where=str(out), hint=_hint(found))
     return Verified(str(out), record.digest(), len(record.tensors), len(record.files), record.hashed)

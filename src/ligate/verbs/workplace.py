@@ -13,11 +13,12 @@ import json
 import os
 import shutil
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from ligate.core.errors import InputError, StorageError
+from ligate.io.publish import aside_of, discard, restore
 from ligate.io.ranges import cannot_write
 
 START = "merge.json"
@@ -48,6 +49,10 @@ class Workplace:
             return True
         return any(journal.read_bytes().count(b"\n") > 1 for journal in self.folder.glob("*.jsonl"))
 
+    def is_named(self) -> bool:
+        """Whether the output has its name already: the process ended before it could clear up."""
+        return self.log.exists() and not self.model.exists() and self.out.exists()
+
     def nbytes(self) -> int:
         """Room on the disk that is already taken here."""
         return sum(path.stat().st_blocks * 512 for path in self.folder.rglob("*") if path.is_file())
@@ -77,6 +82,22 @@ def log_of(out: Path) -> Path:
     return _beside(out, ".log.json")
 
 
+def put_back(out: Path) -> str:
+    """Undo a replacement in the middle of which a process was killed; a sentence about it, or nothing.
+
+    Until then the only copy of what stood at OUT lies hidden beside it.
+    """
+    place = Workplace(out)
+    if not aside_of(out).exists() or os.path.lexists(out):
+        return ""
+    try:
+        with _locked(place) if place.exists() else nullcontext():
+            done = restore(out)
+    except StorageError:
+        return ""  # somebody is replacing it at this moment, or it cannot be: whoever needs it will say so
+    return f"{out} is back: it was to be replaced when the merge was killed" if done else ""
+
+
 @contextmanager
 def begun(out: Path, start: Mapping[str, Any], *, overwrite: bool) -> Generator[Workplace]:
     """A new workplace, locked. What an interrupted merge left is only thrown away with `overwrite`."""
@@ -86,7 +107,7 @@ def begun(out: Path, start: Mapping[str, Any], *, overwrite: bool) -> Generator[
     try:
         place.folder.mkdir(parents=True)
     except FileExistsError:
-        raise _busy(place) from None
+        raise _busy(place) if place.exists() else _foreign(place.folder) from None
     except OSError as error:
         raise cannot_write(place.folder, error) from None
     with _locked(place):
@@ -127,12 +148,18 @@ def _beside(out: Path, suffix: str) -> Path:
 def _clear(place: Workplace, overwrite: bool) -> None:
     inside = {path.name for path in place.folder.iterdir()}
     if inside and not inside & {START, "lock"}:
-        raise StorageError("is in the way and was not made by Ligate", where=str(place.folder), hint="move it away.")
+        raise _foreign(place.folder)
     with _locked(place):
         if not overwrite:
             hint = f"`ligate resume {place.out}` goes on with it; `--overwrite` throws it away and starts again."
             raise StorageError("an interrupted merge lies here", where=str(place.folder), hint=hint)
+        if place.is_named():
+            discard(aside_of(place.out))
         place.remove()
+
+
+def _foreign(path: Path) -> StorageError:
+    return StorageError("is in the way and was not made by Ligate", where=str(path), hint="move it away.")
 
 
 @contextmanager
