@@ -78,9 +78,9 @@ def test_verifying_loads_no_torch(desk, fine):
     assert loaded_after("import ligate\nligate.verify('out')", desk) == set()
 
 
-def test_merging_loads_torch_and_nothing_else():
+def test_merging_tensors_takes_torch_and_nothing_else():
     """The comparison above can fail."""
-    assert loaded_after("import ligate\nligate.merge_state_dicts") == {"torch._C"}
+    assert loaded_after("import ligate\nligate.merge_state_dicts") == set()
     program = "import torch\nimport ligate\nligate.merge_state_dicts('linear', None, [{'w': torch.ones(1)}] * 2)"
     assert loaded_after(program) == {"torch._C"}
 

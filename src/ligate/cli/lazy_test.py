@@ -43,3 +43,20 @@ def test_a_module_that_fails_fails_where_it_is_used(heavy):
 def test_a_module_that_is_not_installed_is_left_to_the_import_that_needs_it():
     ran = run("from ligate.cli.lazy import make_lazy\nmake_lazy('no_such_module')\nimport no_such_module")
     assert "ModuleNotFoundError" in ran.stderr
+
+
+def test_threads_wait_until_all_of_a_module_is_there(heavy):
+    (heavy / "heavy.py").write_text("import marks, time\nmarks.runs += 1\ntime.sleep(0.2)\nvalue = 7\n")
+    program = f"""
+import sys, threading
+sys.path.insert(0, {str(heavy)!r})
+from ligate.cli.lazy import make_lazy
+make_lazy("heavy")
+import heavy, marks
+found = []
+crew = [threading.Thread(target=lambda: found.append(heavy.value)) for _ in range(4)]
+for one in crew: one.start()
+for one in crew: one.join()
+sys.stdout.write(f"{{found}} {{marks.runs}}")
+"""
+    assert run(program).stdout == "[7, 7, 7, 7] 1"

@@ -30,7 +30,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    make_lazy("torch")
+    for name in ("torch", "numpy"):  # most commands need neither, a plain merge neither
+        make_lazy(name)
     # Not through typer's own runner: it swallows an interrupt before it can say how to go on.
     import typer
 

@@ -25,7 +25,7 @@ from .recent import Recent
 _ROWS = 16
 _PRODUCT = 1 << 18  # multiplications per product; OpenBLAS shares larger ones among threads, which may change bits
 
-Read = Callable[[int, int], np.ndarray]  # elements [start, stop) of the weight as it was
+Read = Callable[[int, int], "np.ndarray"]  # elements [start, stop) of the weight as it was
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-Arrays = tuple[np.ndarray, ...]
+Arrays = tuple["np.ndarray", ...]
 
 
 class Recent:
