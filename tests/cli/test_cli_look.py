@@ -86,6 +86,44 @@ def test_explain_follows_gradients_patterns_and_steps(desk, fine):
     assert [one["step"] for one in steps] == ["mean", None]
 
 
+def test_explain_tells_the_defaults_of_mergekit_from_what_a_config_says(desk, fine):
+    (desk / "merge.yml").write_text(
+        "merge_method: ties\n"
+        "base_model: ./base\n"
+        "models:\n"
+        "  - {model: ./a, parameters: {weight: 0.5}}\n"
+        "  - {model: ./b, parameters: {weight: [{filter: norm, value: 2}, {value: 1}]}}\n"
+    )
+    told = fine("explain", "merge.yml", "--tensor", "norm.weight", "--json").json[0]
+    found = {(p["name"], p["model"]): (p["value"], p["origin"]) for p in told["parameters"]}
+    assert found["weight", "a"] == (0.5, "merge.yml:4")
+    assert found["weight", "b"] == (2.0, "merge.yml:5, for tensors like `norm`")
+    assert found["density", "a"] == (1.0, "default of mergekit's `ties`")
+    assert found["scope", None] == ("tensor", "default of mergekit's `ties`")
+
+
+def test_explain_looks_at_names_in_a_model_where_the_pattern_does(desk, fine):
+    for label in ("a", "b"):
+        (desk / label / "config.json").write_text('{"num_hidden_layers": 3}')
+    (desk / "stack.yaml").write_text(
+        "sources: {a: ./a, b: ./b}\n"
+        "merge:\n"
+        "  method: passthrough\n"
+        "  slices:\n"
+        "    - layers: {b: [2, 3]}\n"
+        "    - layers: {a: [0, 2]}\n"
+        "  parameters:\n"
+        "    scale:\n"
+        "      - {match_source: '*.2.*', value: 3}\n"
+        "      - 1\n"
+    )
+    origins = [
+        fine("explain", "stack.yaml", "--tensor", f"layers.{n}.up.weight", "--json").json[0]["parameters"][0]["origin"]
+        for n in (0, 2)
+    ]
+    assert origins == ["stack.yaml:9, for tensors like `*.2.*`", "stack.yaml:10"]
+
+
 def test_explain_reads_a_record(desk, fine):
     fine("merge", "recipe.yaml", "out")
     told = fine("explain", "out", "--tensor", "norm.weight", "--json").json

@@ -68,6 +68,7 @@ class Setting:
     style: str = "glob"  # or "substring"
     place: Place = Place()
     in_source: bool = False  # `match` looks at the name in the model, which slices renumber, not in the result
+    default_of: str = ""  # whose default it is, where the text does not say it: mergekit's `ties`
 
 
 @dataclass(frozen=True)

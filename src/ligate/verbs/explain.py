@@ -118,14 +118,18 @@ def _explained(job: Undertaking, stage: Stage, out: Out, sources: Mapping[str, S
 
 
 def _parameters(step: Step, out: Out, sources: Mapping[str, Source], lookup: Lookup) -> tuple[Parameter, ...]:
-    part = next(part for part in _parts(step, sources, lookup) if any(row.name == out.name for row in part.rows))
+    part, row = next((part, row) for part in _parts(step, sources, lookup) for row in part.rows if row.name == out.name)
     if part.card is None:
         return ()
+    names = dict(zip(part.labels, row.inputs, strict=True))
     values = Values(part.card, part.settings, part.models, part.place)
     found: list[Parameter] = []
     for name, value in out.params.items():
         each = zip(part.models, value, strict=True) if part.card.params[name].per_model else [(None, value)]
-        found += [Parameter(name, model, one, _origin(values, name, model, out.name)) for model, one in each]
+        found += [
+            Parameter(name, model, one, _origin(values, name, model, out.name, names.get(model or "") or out.name))
+            for model, one in each
+        ]
     return tuple(found)
 
 
@@ -138,15 +142,18 @@ def _parts(step: Step, sources: Mapping[str, Source], lookup: Lookup) -> Sequenc
     return [Part(cards.of_step, step.base, step.models, step.settings, rows, step.place)]
 
 
-def _origin(values: Values, name: str, model: str | None, tensor: str) -> str:
-    """The line of the first setting that applies, as when the value was resolved."""
+def _origin(values: Values, name: str, model: str | None, tensor: str, own: str) -> str:
+    """The line of the first setting that applies, as when the value was resolved. `own` is the name in the model."""
     for setting in values.settings[name]:
-        if setting.model in (None, model) and (setting.match is None or values.patterns[setting](tensor)):
+        seen = own if setting.in_source else tensor
+        if setting.model in (None, model) and (setting.match is None or values.patterns[setting](seen)):
             return _spoken(setting)
     return "default"
 
 
 def _spoken(setting: Setting) -> str:
+    if setting.default_of:
+        return f"default of {setting.default_of}"
     how = [f"for tensors like `{setting.match}`"] if setting.match else []
     if isinstance(setting.value, Gradient):
         how.append(f"spread over the layers: {', '.join(map(str, setting.value.values))}")

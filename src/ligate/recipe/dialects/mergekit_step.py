@@ -131,7 +131,9 @@ class _Lowering:
         return Slice(ranges, settings, base=self._label(base) if base else None, place=entry.place)
 
     def _fixed(self) -> list[Setting]:
-        return [Setting(name, value, place=self.merge.place) for name, value in self.known.fixed.items()]
+        whose = f"mergekit's `{self.merge.method}`"
+        fixed = self.known.fixed.items()
+        return [Setting(name, value, place=self.merge.place, default_of=whose) for name, value in fixed]
 
     def _check_required(self, inputs: Sequence[Input]) -> None:
         """A parameter without default must be given to each model: by itself, its slice or the whole config.
