@@ -82,10 +82,11 @@ def consensus(
     weights = per_model(weight, len(tuned), name="weight")
     bounds = per_model(strictness, len(tuned), name="strictness")
     start = base.double()
-    taus = [model.double() - start for model in tuned]
+    taus = [torch.sub(model, start) for model in tuned]
     total = weighted_sum(taus, weights)
     votes = torch.zeros_like(total)
     for tau, bound in zip(taus, bounds, strict=True):
-        votes += tau.detach().abs() >= (total - tau).detach().abs() * bound
+        others = torch.sub(total, tau).detach().abs_().mul_(bound)
+        votes += torch.ge(tau.detach().abs(), others, out=others)
     factor = scale / total_weight(weights, normalize=normalize)
     return (start + factor * total * (votes >= agreement)).to(base.dtype)

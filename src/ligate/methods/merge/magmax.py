@@ -45,6 +45,6 @@ def magmax(
     start = base.double()
     up = down = tuned[0].double() - start
     for model in tuned[1:]:
-        tau = model.double() - start
+        tau = torch.sub(model, start)
         up, down = torch.maximum(up, tau), torch.minimum(down, tau)
     return (start + scale * torch.where(up >= -down, up, down)).to(base.dtype)

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
-    """The least variance that is selected, unless all is; then each model's energy in what is."""
+    """The least spread that is selected, unless all is; then each model's energy in what is."""
     stats: list[Stat] = []
     if trims(params["density"]):
-        search = kth_largest("threshold", "tensor", params["density"], _variances, rank=_floor)
+        search = kth_largest("threshold", "tensor", params["density"], _spreads, rank=_floor)
         stats.append(search._replace(init=lambda models: search.init(1)))
     stats.append(_energies())
     return stats
@@ -33,28 +33,36 @@ def _floor(share: float, numel: int) -> int:
     return int(share * numel)
 
 
-def _variances(base: Tensor, tuned: Tensor, **_: Any) -> Iterator[Tensor]:
-    """The variances over the models that are not zero, as one row."""
-    variance = _variance(tuned)
-    yield variance[variance > 0]
+def _spreads(base: Tensor, tuned: Tensor, **_: Any) -> Iterator[Tensor]:
+    """Those that are not zero, as one row."""
+    spread = _spread(tuned)
+    varied = spread > 0
+    yield spread if varied.all() else spread[varied]
 
 
-def _variance(tuned: Tensor) -> Tensor:
-    """Over the models; the same for their differences from the base. Exactly zero where all are equal."""
+def _spread(tuned: Tensor) -> Tensor:
+    """The variance over the models times the square of their number; the same for their differences from the base.
+
+    Counted from the first model it is exactly zero where all are equal, never the difference of two close numbers,
+    and for most 16-bit numbers without any rounding.
+    """
     first = tuned[0].double()
-    apart = [model.double() - first for model in tuned[1:]]
-    mean = sum(apart, torch.zeros_like(first)) / len(tuned)
-    return sum(((one - mean).square() for one in apart), mean.square()) / len(tuned)
+    total, squares = torch.zeros_like(first), torch.zeros_like(first)
+    for model in tuned[1:]:
+        apart = torch.sub(model, first)
+        total += apart
+        squares += apart.square_()
+    return squares.mul_(len(tuned)).sub_(total.square_())
 
 
 def _selected(base: Tensor, tuned: Tensor, threshold: Sequence[Kth] | None) -> list[Tensor]:
     """Task vectors in float64, zero where the models do not differ enough."""
     start = base.double()
-    taus = [model.double() - start for model in tuned]
+    taus = [torch.sub(model, start) for model in tuned]
     if threshold is None:
         return taus
-    chosen = (_variance(tuned.detach()) >= threshold[0].value).double()
-    return [tau * chosen for tau in taus]
+    chosen = (_spread(tuned.detach()) >= threshold[0].value).double()
+    return [tau.mul_(chosen) for tau in taus]
 
 
 def _energies() -> Stat:
@@ -63,7 +71,7 @@ def _energies() -> Stat:
     def observe(
         state: list[float], base: Tensor, tuned: Tensor, *, site: Site, threshold: Sequence[Kth] | None = None
     ) -> list[float]:
-        found = [float(tau.square().sum()) for tau in _selected(base, tuned, threshold)]
+        found = [float(torch.dot(tau, tau)) for tau in _selected(base, tuned, threshold)]
         return [a + b for a, b in zip(state, found, strict=True)]
 
     return Stat(
@@ -137,7 +145,7 @@ def sce(
     elected = 2 * (sum(tau.detach() for tau in taus) >= 0).double() - 1  # type: ignore[union-attr]
     total = divisor = torch.zeros_like(elected)
     for tau, weight in zip(taus, weights, strict=True):
-        agrees = (tau.detach() * elected > 0).double() * weight
-        total, divisor = total + tau * agrees, divisor + agrees
-    merged = total / torch.where(divisor > 0, divisor, 1.0)
+        agrees = (tau * elected).clamp_min(0)
+        total, divisor = total + agrees * weight, divisor + agrees.detach().sign() * weight
+    merged = elected * total / torch.where(divisor > 0, divisor, 1.0)
     return (base.double() + merged).to(base.dtype)
