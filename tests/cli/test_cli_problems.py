@@ -137,3 +137,44 @@ def test_a_mergekit_config_tells_all_too(problems, b_is_wider, old, new):
 def test_a_step_that_needs_itself_ends(problems):
     found = problems(STEPS.replace("models: [a, base]", "models: [a, mean]") + "output: {chat_template: auto}\n")
     assert [line for line in found if "`mean` is no source" in line]
+
+
+@pytest.mark.parametrize(
+    ("models", "base", "words"),
+    [
+        (["a", "b", "a"], "base", ["`a-2` is the same model as `a`", "more weight"]),
+        (["a", "../{desk}/a"], "base", ["`a-2` is the same model as `a`"]),
+        (["a", "link"], "base", ["`link` is the same model as `a`"]),
+        (["a", "b", "base"], "base", ["`base-2` is the same model as the base `base`", "leave it out"]),
+    ],
+)
+def test_one_model_is_not_merged_with_itself(desk, ligate, models, base, words):
+    """A glob names a model again, a path is copied to a second label: doubled weight is not what anybody meant."""
+    (desk / "link").symlink_to(desk / "a")
+    paths = [path.format(desk=desk.name) for path in models]
+    by_flags = ligate("merge", "--method", "ties", "--base", base, *paths, "-o", "out")
+    assert by_flags.code == 2
+    assert all(word in by_flags.err for word in words), by_flags.err
+    named = "".join(f"  m{number}: {path}\n" for number, path in enumerate(paths))
+    used = ", ".join(f"m{number}" for number in range(len(paths)))
+    (desk / "recipe.yaml").write_text(
+        f"sources:\n  base: ./{base}\n{named}merge: {{method: ties, base: base, models: [{used}]}}\n"
+    )
+    by_recipe = ligate("check", "recipe.yaml")
+    assert by_recipe.code == 2
+    assert "is the same model as" in by_recipe.err
+    assert "recipe.yaml:" in by_recipe.err
+
+
+def test_layers_of_one_model_may_be_merged_with_each_other(desk, fine):
+    for label in ("a", "b"):
+        (desk / label / "config.json").write_text('{"num_hidden_layers": 3}')
+    (desk / "recipe.yaml").write_text(
+        "sources: {a: ./a, again: ./a}\n"
+        "merge:\n"
+        "  method: linear\n"
+        "  slices:\n"
+        "    - layers: {a: [0, 2], again: [1, 3]}\n"
+        "    - layers: {a: [2, 3], again: [0, 1]}\n"
+    )
+    fine("check", "recipe.yaml")

@@ -16,6 +16,7 @@ from .canonical import Lookup
 from .preflight import Stage, bytes_needed, guard_output, plan_all
 from .sources import Sources, open_sources
 from .tokenizers import tokenizer_complaints
+from .twice import same_models
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def undertaking(
 
     `taken` bytes of the room that the output needs are its own already.
     """
-    found: list[LigateError] = [*recipe.problems, *review(recipe, lookup)]
+    found: list[LigateError] = [*recipe.problems, *review(recipe, lookup), *same_models(recipe)]
     sources = open_sources(recipe, found)
     try:
         found += tokenizer_complaints(recipe, sources)
