@@ -32,6 +32,7 @@ class Rule:
     settings: Mapping[str, float] = field(default_factory=dict)  # of each model, besides its weight
     whole: Mapping[str, float] = field(default_factory=dict)  # of the whole merge
     dtype: str = "bfloat16"
+    takes_torch: bool = False  # Ligate does the others without loading it
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -55,9 +56,11 @@ RULES = {
     for rule in (
         Rule("linear", "linear", base=None),
         Rule("ties", "ties", settings=_TRIM),
-        Rule("slerp", "slerp", ("expert-1", "expert-2"), "expert-1", weighted=False, whole={"t": 0.4}),
+        Rule(
+            "slerp", "slerp", ("expert-1", "expert-2"), "expert-1", weighted=False, whole={"t": 0.4}, takes_torch=True
+        ),
         Rule("task_arithmetic", "task_arithmetic"),
-        Rule("dare", "dare_linear", settings=_TRIM),
+        Rule("dare", "dare_linear", settings=_TRIM, takes_torch=True),
     )
 }
 
@@ -79,8 +82,13 @@ def config_file(rule: Rule, models: Path, folder: Path) -> Path:
 
 
 def import_torch(name: str, python: str) -> Contender:
-    """Start-up that both tools share; it is taken off their time."""
+    """Start-up that says nothing about a merge; it is taken off the time of what loads torch."""
     return Contender(name, (python, "-c", "import torch"))
+
+
+def start_ligate() -> Contender:
+    """The same for a merge that loads no torch: the interpreter and Ligate's own modules."""
+    return Contender("start of ligate", (sys.executable, "-c", "import ligate.cli.app, ligate.verbs.merge"))
 
 
 def plain_copy(name: str, folders: Sequence[Path], out: Path, *, fsync: bool = False, cold: bool = False) -> Contender:
@@ -89,9 +97,11 @@ def plain_copy(name: str, folders: Sequence[Path], out: Path, *, fsync: bool = F
     return Contender(name, command, out, tells_seconds=True, cold=folders if cold else ())
 
 
-def ligate(name: str, config: Path, out: Path, switches: Sequence[str] = (), *, cold: Sequence[Path] = ()) -> Contender:
+def ligate(
+    name: str, rule: Rule, config: Path, out: Path, switches: Sequence[str] = (), *, cold: Sequence[Path] = ()
+) -> Contender:
     command = (sys.executable, "-m", "ligate", "merge", str(config), str(out), "--quiet", *switches)
-    return Contender(name, command, out, minus="import torch", cold=cold)
+    return Contender(name, command, out, minus="import torch" if rule.takes_torch else "start of ligate", cold=cold)
 
 
 def mergekit(config: Path, out: Path, python: str) -> Contender:

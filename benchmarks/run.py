@@ -7,7 +7,8 @@
 Parts: linear ties slerp task_arithmetic dare (each with the plain copy of its bytes and, if it can be installed,
 mergekit), cold (inputs dropped from memory before each run), memory (peak at three sizes), tiny (20,000 tensors),
 start (how long a command takes before it works), accuracy (against a float64 reference). Every time is a median of
-alternating runs; a process's is its wall time less that of `python -c 'import torch'` in the same run.
+alternating runs. A process's work is its wall time less its start-up in the same run: `import torch`, or, for a merge
+that loads no torch, the import of Ligate.
 
 Disk: 5 GB of checkpoints, kept in build/bench for the next run; 20 GB more while `memory` runs. `make clean` removes
 all of it.
@@ -81,7 +82,8 @@ def rule_part(name: str) -> Callable[[Bench], None]:
         field_: list[Contender] = [
             make.import_torch("import torch", sys.executable),
             make.plain_copy("plain copy", reads, bench.out),
-            *(make.ligate(title, config, bench.out, flags) for title, flags in make.SWITCHES.items()),
+            make.start_ligate(),
+            *(make.ligate(title, rule, config, bench.out, flags) for title, flags in make.SWITCHES.items()),
         ]
         if bench.mergekit:
             field_ += [
@@ -102,11 +104,11 @@ def cold_part(bench: Bench) -> None:
     config = make.config_file(rule, models, bench.configs)
     rows = alternate(
         [
-            make.import_torch("import torch", sys.executable),
+            make.start_ligate(),
             make.plain_copy("plain copy", reads, bench.out, cold=True),
-            make.ligate("ligate --no-fsync", config, bench.out, ("--no-fsync",), cold=reads),
+            make.ligate("ligate --no-fsync", rule, config, bench.out, ("--no-fsync",), cold=reads),
             make.plain_copy("plain copy with fsync", reads, bench.out, fsync=True, cold=True),
-            make.ligate("ligate", config, bench.out, cold=reads),
+            make.ligate("ligate", rule, config, bench.out, cold=reads),
         ],
         bench.repeat,
     )
@@ -122,8 +124,7 @@ def memory_part(bench: Bench) -> None:
         for name in ("linear", "ties"):
             rule = make.RULES[name]
             config = make.config_file(rule, models, bench.configs)
-            startup = make.import_torch("import torch", sys.executable)
-            rows = alternate([startup, make.ligate("ligate", config, bench.out)], 1)
+            rows = alternate([make.start_ligate(), make.ligate("ligate", rule, config, bench.out)], 1)
             keep(bench, f"memory: {name}, {title}", rows, [models / one for one in rule.reads])
         if models != bench.cache / "models" / f"{bench.size:g}b":
             drop_from_memory(models / one for one in make.RULES["ties"].reads)
@@ -133,10 +134,11 @@ def memory_part(bench: Bench) -> None:
 def tiny_part(bench: Bench) -> None:
     """Very many very small tensors: the cost of a tensor as such."""
     models = bench.models("tiny", "--tiny", str(TINY_TENSORS))
-    rule = make.RULES["linear"]
-    config = make.config_file(rule, models, bench.configs)
-    field_ = [make.import_torch("import torch", sys.executable), make.ligate("ligate", config, bench.out)]
-    keep(bench, "tiny", alternate(field_, bench.repeat), [models / one for one in rule.reads])
+    for name in ("linear", "ties"):
+        rule = make.RULES[name]
+        config = make.config_file(rule, models, bench.configs)
+        rows = alternate([make.start_ligate(), make.ligate("ligate", rule, config, bench.out)], bench.repeat)
+        keep(bench, f"tiny: {name}", rows, [models / one for one in rule.reads])
 
 
 def start_part(bench: Bench) -> None:
@@ -171,7 +173,7 @@ def _compared(bench: Bench, models: Path, rule: make.Rule) -> Mapping[str, float
     """Merge, and let accuracy.py look at the result."""
     config = make.config_file(rule, models, bench.configs)
     shutil.rmtree(bench.out, ignore_errors=True)
-    subprocess.run(make.ligate("", config, bench.out).command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(make.ligate("", rule, config, bench.out).command, check=True, stdout=subprocess.DEVNULL)
     look = [sys.executable, str(make.HERE / "accuracy.py"), rule.name, str(bench.out), "--density", str(make.DENSITY)]
     look += ["--base", str(models / "base"), "--models", *(str(models / expert) for expert in rule.experts)]
     look += ["--weights", *(str(make.WEIGHTS[expert]) for expert in rule.experts)]
