@@ -81,9 +81,9 @@ def cosines_of(gram: NDArray[Any]) -> NDArray[Any]:
 
 
 def length_of_sum(cosines: NDArray[Any], shares: NDArray[Any]) -> float:
-    """Length of a sum of unit vectors with these cosines [K, K]; 0 where they cancel out, or where it overflowed."""
+    """Length of a sum of unit vectors with these cosines [K, K]; 0 where they cancel out."""
     square = float(shares @ cosines @ shares)
-    length = math.sqrt(square) if 0 < square < math.inf else 0.0
+    length = math.sqrt(max(square, 0.0))
     return length if length > _VANISHED else 0.0
 
 
@@ -99,7 +99,8 @@ def _products(base: Tensor | None, tuned: Tensor, site: Site, along: Along) -> N
 
 
 def _square(dots: NDArray[Any]) -> NDArray[Any]:
-    """Pairs [pairs, vectors] as symmetric matrices [vectors, K, K]."""
+    """Pairs [pairs, vectors] as symmetric matrices [vectors, K, K]; what overflowed has no length and no direction."""
+    dots = np.nan_to_num(dots, nan=0.0, posinf=0.0, neginf=0.0)
     models = (math.isqrt(8 * len(dots) + 1) - 1) // 2
     square = np.empty((dots.shape[1], models, models))
     for pair, (i, j) in enumerate(combinations_with_replacement(range(models), 2)):

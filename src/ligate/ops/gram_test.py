@@ -54,4 +54,11 @@ def test_unit_vectors_that_cancel_out_have_no_sum():
     opposite = np.array([[1.0, -1], [-1, 1]])
     assert length_of_sum(opposite, np.array([0.5, 0.5])) == 0
     assert length_of_sum(opposite, np.array([0.75, 0.25])) == 0.5
-    assert length_of_sum(opposite * np.nan, np.array([0.5, 0.5])) == 0
+
+
+def test_what_overflows_has_no_direction():
+    stat = coefficient_stat("c", "tensor", lambda gram: cosines_of(gram)[0])
+    place = Site("w", (2,), 0, lambda model, step: torch.empty(0))
+    models = torch.tensor([[1e200, 1e200], [1.0, 0.0]], dtype=torch.float64)
+    cosines = stat.finish(stat.observe(stat.init(2), None, models, site=place))
+    assert cosines.tolist() == [[0, 0], [0, 1]]

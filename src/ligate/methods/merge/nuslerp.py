@@ -41,7 +41,7 @@ def _check(params: Mapping[str, Any]) -> None:
 def _on_the_arc(gram: NDArray[Any], t: float, *, keep_right: bool) -> NDArray[Any]:
     """Coefficients [2, vectors] from dot products [vectors, 2, 2]."""
     cosine = cosines_of(gram)[:, 0, 1]
-    bent = np.abs(cosine) <= 1 - _NO_ARC  # false too where a length overflowed
+    bent = np.abs(cosine) <= 1 - _NO_ARC
     if not keep_right:
         bent &= lengths_of(gram).min(axis=1) > 0
     angle = np.arccos(np.where(bent, cosine, 0.0))
