@@ -181,9 +181,9 @@ def test_recipes_that_cannot_be_meant_are_refused(text, words):
 
 
 def test_weights_that_do_not_go_together_are_told_once_with_a_tensor():
-    merge = "merge: {method: plain, models: [a, b], parameters: {weight: {a: 1, b: -1}}}\n"
+    merge = "merge:\n  method: plain\n  models: [a, b]\n  parameters:\n    weight: {a: 1, b: -1}\n"
     text = HEAD.replace("base: ./base, ", "") + merge
-    assert told(text) == "r.yaml:2, tensor model.embed_tokens.weight: the weights sum to zero\n  -> change a weight"
+    assert told(text) == "r.yaml:6, tensor model.embed_tokens.weight: the weights sum to zero\n  -> change a weight"
 
 
 def test_a_parameter_without_value_for_the_rest_is_told():

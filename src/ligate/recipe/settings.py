@@ -6,6 +6,7 @@ import fnmatch
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import product
 from typing import Any
 
 from ligate.core.errors import LigateError, RecipeError
@@ -131,21 +132,37 @@ class Values:
         except _WrongSetting:
             return params  # `wrong_values` tells it with its own line
         except LigateError as error:
-            findings.repeated((error.problem, self.place), name, partial(_told, error, self.place))
+            place = self._place(error, heard)
+            findings.repeated((error.problem, place), name, partial(_told, error, place))
         return params
 
     def _value(self, param: Param, number: int, depth: float | None, heard: Heard) -> Any:
         """The value for the model of this number; a parameter without values by model is asked for the first one."""
+        setting = self._setting(param, number, heard)
+        if setting is not None:
+            if isinstance(setting.value, Gradient) and depth is not None:
+                self.spread.add(setting)
+            return self._checked(param, setting, depth)
+        if param.required:
+            whom = f" for model {self.models[number]}" if param.per_model else ""
+            raise RecipeError(f"`{param.name}` is not given{whom}", hint="add a value for the rest of the tensors")
+        return param.default
+
+    def _setting(self, param: Param, number: int, heard: Heard) -> Setting | None:
         model = self.models[number] if param.per_model else None
         for setting in self.settings[param.name]:
             if setting.model in (None, model) and (setting.match is None or heard[setting][number]):
-                if isinstance(setting.value, Gradient) and depth is not None:
-                    self.spread.add(setting)
-                return self._checked(param, setting, depth)
-        if param.required:
-            whom = f" for model {model}" if model else ""
-            raise RecipeError(f"`{param.name}` is not given{whom}", hint="add a value for the rest of the tensors")
-        return param.default
+                return setting
+        return None
+
+    def _place(self, error: LigateError, heard: Heard) -> Place:
+        """Where a parameter was set of which the error of a card's own check speaks (`the weights ...`)."""
+        spoken_of = [param for param in self.card.params.values() if re.search(rf"\b{param.name}s?\b", error.problem)]
+        for param, number in product(spoken_of, range(len(self.models))):
+            setting = self._setting(param, number, heard)
+            if setting is not None and not setting.default_of:
+                return setting.place
+        return self.place
 
     def _checked(self, param: Param, setting: Setting, depth: float | None) -> Any:
         try:
