@@ -32,11 +32,16 @@ NEUTRAL: Mapping[str, Any] = {
     "normalize": True,
     "scale": 1.0,
     "share": 1.0,
+    "start": "mean",
+    "steps": 0,
     "t": 1.0,
     "trim": 1.0,
     "weight": 1.0,
 }
 """Values at which a parameter neither drops, scales nor favours anything. A new parameter may need a line here."""
+
+EFFORT: Mapping[str, Any] = {"steps": 20}
+"""What takes the place of defaults that do nothing but cost time."""
 
 KEEPS_NO_ROW = {"merge/slerp": "an arc changes the length of everything on it"}
 """Methods with a base that may change entries in which no model differs from it, and why."""
@@ -49,7 +54,7 @@ def models_of(card: Card, wanted: int = 3) -> int:
 
 def resolved(card: Card, models: int, **given: Any) -> dict[str, Any]:
     """Every parameter, defaults filled in, one value per model where the card says so."""
-    values = {name: given.get(name, param.default) for name, param in card.params.items()}
+    values = {name: given.get(name, EFFORT.get(name, param.default)) for name, param in card.params.items()}
     return {
         name: (value,) * models if card.params[name].per_model and not isinstance(value, tuple) else value
         for name, value in values.items()
