@@ -58,9 +58,7 @@ def admitted(jobs: Sequence[Job], threads: int, memory: int | None) -> int:
 def workspace_bytes(job: Job) -> int:
     """Buffers and temporaries of one thread for this tensor."""
     n = min(job.cut.block, max(job.cut.numel, 1))
-    stored = sum(
-        itemsize(source.headers()[o.name].dtype) for source, o in zip(job.sources, job.out.operands, strict=True)
-    )
+    stored = sum(map(itemsize, job.stored))
     moved, numbers = n * (stored + itemsize(job.out.dtype)), n * len(job.sources) * itemsize(job.compute)
     if job.card is not None and job.card.scratch is not None:
         return moved + numbers + job.card.scratch(job.out.params, job.out.shape, len(job.out.tuned))

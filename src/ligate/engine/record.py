@@ -228,8 +228,14 @@ def _entry(entry: Entry, params: int) -> dict[str, Any]:
     return data
 
 
+_ENCODER = json.JSONEncoder(allow_nan=False)
+
+
 def _line(value: Any) -> str:
-    return json.dumps(_plain(value), separators=(", ", ": "))
+    try:
+        return _ENCODER.encode(value)
+    except (TypeError, ValueError):  # it is not plain data already, as nearly all of it is
+        return _ENCODER.encode(_plain(value))
 
 
 def _plain(value: Any) -> Any:
