@@ -22,6 +22,7 @@ CARDS += [replace(card, id=f"{card.id} with a base", base="required") for card i
 WITH_BASE = [card for card in CARDS if card.base == "required"]
 
 NEUTRAL: Mapping[str, Any] = {
+    "above": 1e9,
     "density": 1.0,
     "fence": -1e9,
     "epsilon": 0.0,
