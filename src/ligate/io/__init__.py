@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .system import require_posix
+
 if TYPE_CHECKING:
     from .opening import open_source as open_source
 
 __all__ = ["open_source"]
+
+require_posix()
 
 
 def __getattr__(name: str) -> Any:

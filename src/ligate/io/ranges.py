@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import sys
@@ -57,6 +58,17 @@ def write_at(fd: int, offset: int, data: memoryview | bytes) -> None:
     done = os.pwrite(fd, data, offset)
     while done < len(data):
         done += os.pwrite(fd, data[done:], offset + done)
+
+
+def lock(fd: int) -> bool:
+    """Whether the file is ours alone until its descriptor is closed. A file system without locks cannot say no."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def announce(fd: int, offset: int, size: int) -> None:

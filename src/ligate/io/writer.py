@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -15,7 +14,7 @@ from ligate.core.errors import StorageError
 from ligate.core.tensors import Header, itemsize
 
 from .folder import INDEX
-from .ranges import cannot_write, read_at, reserve, start_writing_back, write_at
+from .ranges import cannot_write, lock, read_at, reserve, start_writing_back, write_at
 from .safetensors import Entry, build_header
 
 _METADATA: Mapping[str, str] = MappingProxyType({"format": "pt"})  # transformers asks for it
@@ -205,13 +204,9 @@ def _locked(folder: Path) -> int:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise cannot_write(folder, error) from None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not lock(fd):
         os.close(fd)
-        raise StorageError("another run is writing here", where=str(folder), hint="wait for it, or stop it.") from None
-    except OSError:
-        return fd  # a file system without locks
+        raise StorageError("another run is writing here", where=str(folder), hint="wait for it, or stop it.")
     return fd
 
 

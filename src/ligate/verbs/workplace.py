@@ -19,7 +19,7 @@ from typing import Any
 
 from ligate.core.errors import InputError, StorageError
 from ligate.io.publish import aside_of, discard, restore
-from ligate.io.ranges import cannot_write
+from ligate.io.ranges import cannot_write, lock
 
 START = "merge.json"
 LOG = "log.json"
@@ -170,21 +170,11 @@ def _locked(place: Workplace) -> Generator[None]:
     except OSError as error:
         raise cannot_write(place.folder, error) from None
     try:
-        _lock(fd, place)
+        if not lock(fd):
+            raise _busy(place)
         yield
     finally:
         os.close(fd)
-
-
-def _lock(fd: int, place: Workplace) -> None:
-    try:
-        import fcntl
-    except ImportError:  # this system has no such locks
-        return
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise _busy(place) from None
 
 
 def _busy(place: Workplace) -> StorageError:
