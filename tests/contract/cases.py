@@ -31,6 +31,7 @@ NEUTRAL: Mapping[str, Any] = {
     "negative_cosine": "extrapolate",
     "no_angle": "straight",
     "normalize": True,
+    "outliers": 0.0,
     "scale": 1.0,
     "share": 1.0,
     "start": "mean",

@@ -150,7 +150,8 @@ def widen(
     Differs: the official code turns the embedding of a Llama or Qwen by its name; here the recipe says so with
         ``units``. A column of zeros has changed no direction; there it is not a number, which ranks highest. Sums of
         products are in float64: the direction of a column that hardly turned is not lost in rounding; nor does rounding
-        decide whether the median of an odd number of columns is above their mean (it is not). ``scale`` and kernels of more than two axes, treated like vectors, are additions.
+        decide whether the median of an odd number of columns is above their mean (it is not). ``scale`` and kernels of
+        more than two axes, treated like vectors, are additions.
 
     Raises:
         InputError: there is no base, or ``tuned[0]`` and ``base`` differ in shape.
