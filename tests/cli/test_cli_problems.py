@@ -178,3 +178,49 @@ def test_layers_of_one_model_may_be_merged_with_each_other(desk, fine):
         "    - layers: {a: [2, 3], again: [0, 1]}\n"
     )
     fine("check", "recipe.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sources: [./a, ./b]\nmerge: {method: linear, models: [a, b]}\n", "`sources` must be a mapping"),
+        ("sources: {a: ./a, b: ./b}\nmerge: linear\n", "a merge must be a mapping"),
+        ("only words\n", "a recipe must be a mapping"),
+        ("merge_method: linear\nmodels:\n  - {model: ./a, parameters: {weight: 1}}\n  - ./b\n", "recipe.yaml:4"),
+    ],
+)
+def test_what_follows_from_a_mistake_is_not_told_besides(problems, text, words):
+    (told,) = problems(text)
+    assert words in told
+
+
+def test_a_missing_model_is_told_with_the_line_that_names_it(problems, recipe):
+    (told,) = problems(recipe.replace("a: ./a", "a: ./aa"))
+    assert told == "./aa, source a of recipe.yaml:3: there is no such file or folder"
+
+
+def test_every_wrong_option_is_told(problems, recipe):
+    assert len(problems(recipe, "--dtype", "int8", "--shard-size", "0")) == 2
+
+
+def test_sizes_say_which_option_they_are(desk, ligate):
+    assert "--memory: 'lots'" in ligate("check", "recipe.yaml", "--memory", "lots").err
+    assert "--shard-size: '5 parsecs'" in ligate("check", "recipe.yaml", "--shard-size", "5 parsecs").err
+
+
+def test_models_without_a_method_get_the_command_that_merges_them(desk, ligate):
+    ran = ligate("merge", "a", "b")
+    assert ran.code == 2
+    assert "`ligate merge --method linear a b -o OUT`" in ran.err
+
+
+def test_a_list_may_be_written_in_brackets(desk, fine):
+    fine("merge", "--method", "linear", "a", "b", "-o", "plain", "--set", "weight=0.2,0.4")
+    fine("merge", "--method", "linear", "a", "b", "-o", "brackets", "--set", "weight=[0.2, 0.4]")
+    assert (desk / "plain" / "ligate.json").read_bytes() == (desk / "brackets" / "ligate.json").read_bytes()
+
+
+def test_a_text_is_no_checkpoint(desk, ligate):
+    ran = ligate("inspect", "recipe.yaml")
+    assert ran.code == 3
+    assert "recipe.yaml: is no checkpoint" in ran.err

@@ -110,6 +110,10 @@ def _by_recipe(
     if given:
         hint = "add `--method ID`, or write it into the recipe."
         raise RecipeError(f"{given[0]} goes with --method; a recipe says it itself", where="merge", hint=hint)
+    if len(paths) > 1 and Path(paths[0]).is_dir():
+        spoken = " ".join(paths)
+        hint = f"`ligate merge --method linear {spoken} -o OUT` merges models; `ligate methods` lists the methods."
+        raise RecipeError(f"{paths[0]} is a folder, and a recipe is a YAML text file", where="merge", hint=hint)
     if len(paths) + (out is not None) != 2:
         hint = "`ligate merge RECIPE OUT`, or `ligate merge --method ID --base B A C -o OUT`."
         raise RecipeError("give a recipe and an output folder", where="merge", hint=hint)

@@ -152,7 +152,13 @@ def kind_of(path: Path) -> Kind:
         return "pickle"
     if suffix in _FOREIGN:
         raise _foreign(path)
-    return "pickle" if _starts_like_pickle(path) else "safetensors"
+    first = _first_bytes(path)
+    if first.endswith(b"{"):  # safetensors has the length of its header before that
+        return "safetensors"
+    if first.startswith((b"PK\x03\x04", b"\x80")):  # a zip archive, a pickle opcode
+        return "pickle"
+    hint = "give a model's folder, or a file such as model.safetensors or pytorch_model.bin."
+    raise InputError("is no checkpoint", where=str(path), hint=hint)
 
 
 def _indexed(index: Path) -> Weights:
@@ -210,9 +216,8 @@ def _foreign(path: Path) -> InputError:
     )
 
 
-def _starts_like_pickle(path: Path) -> bool:
-    """A zip archive or a pickle opcode, where safetensors has the length of its header."""
+def _first_bytes(path: Path) -> bytes:
     with open_file(path) as (fd, size):
         first = bytearray(min(size, 9))
         read_at(fd, 0, memoryview(first))
-    return not first.endswith(b"{") and first.startswith((b"PK\x03\x04", b"\x80"))
+    return bytes(first)

@@ -186,7 +186,7 @@ class Reading:
         self._meant: set[tuple[Place, str]] = set()
 
     def misspelt(self, around: Item, key: str) -> bool:
-        """Whether a key of this mapping was told to be `key` misspelt; that `key` is missing goes without saying."""
+        """Whether something told of this mapping already explains why it lacks `key`, such as a key much like it."""
         return (around.place, key) in self._meant
 
     def problem(self, text: str, place: Place, hint: str = "") -> None:
@@ -208,6 +208,7 @@ class Reading:
             return {}
         if not isinstance(item.value, Mapping):
             self.wrong(item, what, "a mapping (`key: value`)")
+            self._meant |= {(item.place, name) for name in known}
             return {}
         for key, child in item.value.items():
             if known and key not in known:

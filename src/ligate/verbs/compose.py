@@ -55,7 +55,9 @@ def _settings(param: Param, value: Any, models: Sequence[str], place: str) -> li
 
 
 def spoken_value(text: str) -> Value | list[Value]:
-    """`0.2`, `true`, `paper`; `0.3,0.7` is a list."""
+    """`0.2`, `true`, `paper`; `0.3,0.7` is a list, as is `[0.3, 0.7]`."""
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
     return [_scalar(part) for part in text.split(",")] if "," in text else _scalar(text)
 
 

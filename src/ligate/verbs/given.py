@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, TypeAlias
 
-from ligate.core.errors import LigateError, RecipeError
+from ligate.core.errors import RecipeError
 from ligate.core.suggest import nearest
 from ligate.core.tensors import spoken_dtype
 from ligate.engine.memory import parse_bytes
@@ -52,9 +52,12 @@ def overridden(recipe: Recipe, overrides: Overrides) -> Recipe:
     try:
         if overrides.dtype is not None:
             output = replace(output, dtype=_dtype(overrides.dtype))
+    except RecipeError as error:
+        problems.append(error)
+    try:
         if overrides.shard_size is not None:
-            output = replace(output, shard_bytes=_positive(given_bytes(overrides.shard_size), "--shard-size"))
-    except LigateError as error:
+            output = replace(output, shard_bytes=given_bytes(overrides.shard_size, "--shard-size"))
+    except RecipeError as error:
         problems.append(error)
     output = replace(output, drop=tuple(dict.fromkeys((*output.drop, *overrides.drop))))
     seed = recipe.seed if overrides.seed is None else overrides.seed
@@ -64,9 +67,16 @@ def overridden(recipe: Recipe, overrides: Overrides) -> Recipe:
     return replace(recipe, output=output, seed=seed, problems=tuple(problems), names_known=names_known)
 
 
-def given_bytes(size: Size) -> int:
+def given_bytes(size: Size, where: str = "--memory") -> int:
     """`4G`, `512MB` or a number."""
-    return size if isinstance(size, int) else parse_bytes(size)
+    try:
+        number = size if isinstance(size, int) else parse_bytes(size)
+    except RecipeError as error:
+        error.where = where
+        raise
+    if number < 1:
+        raise RecipeError(f"must be at least 1. Got {number} instead.", where=where)
+    return number
 
 
 def lookup_with(plugins: Sequence[str | PathLike[str]]) -> Lookup:
@@ -90,9 +100,3 @@ def _dtype(text: str) -> str:
         hint = nearest(text, _DTYPES)
         raise RecipeError(f"`{text}` is no dtype that can be written", where="--dtype", hint=hint)
     return name
-
-
-def _positive(number: int, where: str) -> int:
-    if number < 1:
-        raise RecipeError(f"must be at least 1. Got {number} instead.", where=where)
-    return number

@@ -65,8 +65,15 @@ def open_sources(recipe: Recipe, found: list[LigateError]) -> Sources:
         try:
             sources[label] = open_spec(spec)
         except LigateError as error:
-            found += flat(error if label in str(error) else error.inside(model=label))
+            found += [_located(one, spec) for one in flat(error)]
     return sources
+
+
+def _located(error: LigateError, spec: SourceSpec) -> LigateError:
+    """Also told: the line of the recipe that names the source; where there is none, the source itself."""
+    if spec.place.line:
+        return error.inside(source=f"{spec.label} of {spec.place}")
+    return error if spec.label in str(error) else error.inside(model=spec.label)
 
 
 def source_spec(label: str, text: str, place: str) -> SourceSpec:

@@ -347,7 +347,7 @@ def _check_step_names(reading: _Labels, step: Step, known: Mapping[str, str]) ->
     """Tells of wrong labels in one step; returns all that it uses."""
     sliced = [label for entry in step.slices for label in (entry.base, *(part.model for part in entry.models))]
     used = [label for label in dict.fromkeys((step.base, *step.models, *sliced)) if label]
-    for label in used:
+    for label in used if known else ():  # without sources something worse is wrong, which is told
         if label not in known:
             reading.problem(f"`{label}` is no source", reading.used_at.get(label, step.place), nearest(label, known))
     settings = (*step.settings, *(setting for entry in step.slices for setting in entry.settings))
