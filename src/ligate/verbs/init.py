@@ -71,7 +71,7 @@ def init(path: str | PathLike[str] = "recipe.yaml", *, method: str = "ties") -> 
 
 def _line(param: Param) -> str:
     value = 1.0 if param.required else param.default
-    spoken = str(value).lower() if isinstance(value, bool) or value is None else str(value)
+    spoken = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     about = ", ".join(filter(None, (kind(param), limits(param), "one for all models or one each" * param.per_model)))
     return f"{param.name}: {spoken}".ljust(25) + f" # {about}"
 
