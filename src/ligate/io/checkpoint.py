@@ -9,7 +9,7 @@ from pathlib import Path
 from ligate.core.errors import InputError
 from ligate.core.tensors import Header, Source, itemsize
 
-from .folder import Kind, Weights, component_weights, file_weights, folder_weights, no_weights
+from .folder import Kind, Weights, file_weights, model_weights, no_weights
 from .missing import unknown_tensor
 from .ranges import announce, cannot_read, open_input, read_at
 from .safetensors import Entry, read_header
@@ -150,13 +150,12 @@ def open_checkpoint(place: Path, label: str) -> Source:
     try:
         if not place.is_dir():
             return _joined(label, None, {"": file_weights(place)})
-        root, components = folder_weights(place), component_weights(place)
-        if root is None and not components:
+        found = model_weights(place)
+        if not found:
             raise no_weights(place)
     except OSError as error:
         raise cannot_read(place, error) from None
-    below = {f"{name}/": weights for name, weights in components.items()}
-    return _joined(label, place, {"": root, **below} if root else below)
+    return _joined(label, place, found)
 
 
 def _joined(label: str, folder: Path | None, parts: Mapping[str, Weights]) -> Source:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ligate.core.errors import InputError
 
-_DTYPES = ("torch_dtype", "dtype")
+DTYPE_KEYS = ("torch_dtype", "dtype")
 
 
 def edited(config: Mapping[str, Any], edits: Mapping[str, Any]) -> dict[str, Any]:
@@ -19,15 +19,25 @@ def edited(config: Mapping[str, Any], edits: Mapping[str, Any]) -> dict[str, Any
     """
     result = copy.deepcopy(dict(config))
     for key, value in edits.items():
-        if key in _DTYPES:
+        if key in DTYPE_KEYS:
             _set_dtype(result, value)
         else:
             _set_path(result, key.split("."), value)
     return result
 
 
+def tells_dtype(config: Mapping[str, Any]) -> bool:
+    """Whether a config says in which dtype its model is stored."""
+    return bool(_dtypes(dict(config)))
+
+
+def _dtypes(config: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    """Where a dtype stands: table and key."""
+    return [(table, key) for table in _tables(config) for key in DTYPE_KEYS if isinstance(table.get(key), str)]
+
+
 def _set_dtype(config: dict[str, Any], dtype: str) -> None:
-    told = [(table, key) for table in _tables(config) for key in _DTYPES if isinstance(table.get(key), str)]
+    told = _dtypes(config)
     for table, key in told:
         table[key] = dtype
     if not told:

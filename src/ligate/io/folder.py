@@ -15,6 +15,7 @@ from .ranges import open_file, read_at
 Kind = Literal["safetensors", "pickle"]
 
 INDEX = ".index.json"
+_PIPELINE = "model_index.json"
 _TENSORS = ("model.safetensors", "diffusion_pytorch_model.safetensors")
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -56,16 +57,21 @@ def folder_weights(folder: Path) -> Weights | None:
     return _chosen(folder, names, _TENSORS, tensors) or _chosen(folder, names, ("pytorch_model.bin",), pickles)
 
 
-def component_weights(folder: Path) -> Mapping[str, Weights]:
-    """The weights in folders below, which diffusers and sentence-transformers list beside the model's own."""
+def model_weights(folder: Path) -> Mapping[str, Weights]:
+    """All weights of a model by the prefix of their tensors' names: its own (``""``), those of components (`unet/`).
+
+    A pipeline of diffusers has components only: files beside them offer the same weights once more, in one file.
+    """
     found = {below: folder_weights(below) for below in listed_folders(folder)}
-    return {below.relative_to(folder).as_posix(): weights for below, weights in found.items() if weights}
+    components = {f"{below.relative_to(folder).as_posix()}/": weights for below, weights in found.items() if weights}
+    root = None if components and (folder / _PIPELINE).exists() else folder_weights(folder)
+    return {"": root, **components} if root else components
 
 
 def listed_folders(folder: Path) -> tuple[Path, ...]:
     """The folders below that belong to the model by its own account."""
     listed: list[tuple[Any, Path]] = []
-    if (pipeline := folder / "model_index.json").exists():
+    if (pipeline := folder / _PIPELINE).exists():
         listed += [(name, pipeline) for name, value in read_object(pipeline).items() if isinstance(value, list)]
     if (modules := folder / "modules.json").exists():
         listed += [(module.get("path"), modules) for module in read_list(modules) if isinstance(module, dict)]
@@ -75,13 +81,12 @@ def listed_folders(folder: Path) -> tuple[Path, ...]:
 
 def stems(folder: Path) -> Mapping[str, str]:
     """How loaders expect the weight files to be called: prefix of the tensors (`""`, `unet/`) -> `model`."""
-    parts = {"": folder_weights(folder), **{f"{name}/": found for name, found in component_weights(folder).items()}}
-    return {prefix: _stem(weights) for prefix, weights in parts.items() if weights or not prefix}
+    return {"": "model"} | {prefix: _stem(weights) for prefix, weights in model_weights(folder).items()}
 
 
 def looks_like_model(folder: Path) -> bool:
     """Whether somebody could call this folder a model; an index of files that are not there counts too."""
-    told_by = ("ligate.json", "config.json", "model_index.json", "modules.json")
+    told_by = ("ligate.json", "config.json", _PIPELINE, "modules.json")
     return any(path.name in told_by or path.name.endswith(INDEX) or _is_weights(path) for path in folder.iterdir())
 
 
@@ -89,8 +94,8 @@ def _is_weights(path: Path) -> bool:
     return path.name.endswith((".safetensors", *_PICKLED)) and not _TRAINING.fullmatch(path.name)
 
 
-def _stem(weights: Weights | None) -> str:
-    diffusers = weights is not None and weights.paths[0].name.startswith("diffusion_pytorch_model")
+def _stem(weights: Weights) -> str:
+    diffusers = weights.paths[0].name.startswith("diffusion_pytorch_model")
     return "diffusion_pytorch_model" if diffusers else "model"
 
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from ligate.core.errors import InputError
 
-from .config import edited
+from .config import DTYPE_KEYS, edited, tells_dtype
 from .documents import read_object
 from .folder import INDEX, listed_folders
 from .quantised import CONFIG_KEYS
@@ -58,7 +58,11 @@ def find_sidecars(
     result: dict[str, Path | bytes] = dict(sorted(found.items()))
     if "config.json" in found:
         result["config.json"] = _edited_config(found["config.json"], config_edits)
-    return result
+    return result | {
+        name: _edited_config(path, {key: config_edits[key] for key in DTYPE_KEYS if key in config_edits})
+        for name, path in found.items()
+        if name.endswith("/config.json") and tells_dtype(read_object(path))
+    }
 
 
 def place_sidecars(found: Mapping[str, Path | bytes], out: Path) -> list[str]:

@@ -88,6 +88,23 @@ def test_folders_that_the_model_lists_travel_without_their_weights(tmp_path):
     assert list(find_sidecars(donor)) == ["1_Pooling/config.json", "2_Dense/config.json", "modules.json"]
 
 
+def test_a_new_dtype_is_told_by_the_components_that_tell_one(tmp_path):
+    told = {
+        "text_encoder": {"torch_dtype": "float32", "num_hidden_layers": 2},
+        "unet": {"in_channels": 4},
+        "vae": {"inner": {"dtype": "float16"}},
+    }
+    for name, config in told.items():
+        fill(tmp_path / name, ["config.json"], "")
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model_index.json").write_text(json.dumps({name: ["library", "Class"] for name in told}))
+    copy_sidecars(tmp_path, tmp_path / "out", config_edits={"torch_dtype": "bfloat16", "num_hidden_layers": 3})
+    found = {name: json.loads((tmp_path / "out" / name / "config.json").read_text()) for name in told}
+    assert found["text_encoder"] == {"torch_dtype": "bfloat16", "num_hidden_layers": 2}
+    assert found["unet"] == told["unet"]
+    assert found["vae"] == {"inner": {"dtype": "bfloat16"}}
+
+
 def test_a_config_without_edits_is_copied_to_the_byte(tmp_path):
     (tmp_path / "config.json").write_bytes(b'{"a":1e-05,\r\n "b": 1}')
     copy_sidecars(tmp_path, tmp_path / "out")
