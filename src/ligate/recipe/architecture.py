@@ -49,6 +49,25 @@ def position(rank: int, count: int) -> float:
     return rank / (count - 1) if count > 1 else 1.0
 
 
+FIRST_LAYER_WORDS = ("relative_attention_bias",)
+"""Modules that the first layer of a stack may hold for all of them: T5's position bias."""
+
+
+def shared_in_first(layers: Mapping[int, Mapping[str, str]]) -> Mapping[str, str]:
+    """Of one stack (number -> rest of the name -> name): what its first layer holds for all, by the rest of the name.
+
+    Whichever layer is the first of a result, it needs them, and no other layer may have them.
+    """
+    if len(layers) < 2:
+        return {}
+    first, *others = (layers[number] for number in sorted(layers))
+    return {
+        rest: name
+        for rest, name in first.items()
+        if any(word in rest.split(".") for word in FIRST_LAYER_WORDS) and not any(rest in other for other in others)
+    }
+
+
 VOCABULARY_WORDS = (
     "embed_tokens",
     "word_embeddings",
@@ -126,8 +145,11 @@ LAYER_NUMBERS = (
 )
 """Config keys that list layers by their number."""
 
+LEADING_COUNTS = ("first_k_dense_replace", "num_dense_layers")
+"""Config keys that count layers of another kind which stand before all others: dense ones before mixtures."""
+
 LAYER_RHYTHMS = (
-    *("first_k_dense_replace", "num_dense_layers", "max_window_layers", "num_kv_shared_layers"),
+    *("max_window_layers", "num_kv_shared_layers"),
     *("sliding_window_pattern", "full_attention_interval", "global_attn_every_n_layers", "no_rope_layer_interval"),
     *("decoder_sparse_step", "moe_layer_freq", "interleave_moe_layer_step", "moe_layer_interval"),
     *("attn_layer_period", "attn_layer_offset", "expert_layer_period", "expert_layer_offset"),

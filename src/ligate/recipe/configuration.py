@@ -15,9 +15,11 @@ from .architecture import (
     INNER_SECTIONS,
     LAYER_NUMBERS,
     LAYER_RHYTHMS,
+    LEADING_COUNTS,
     PER_LAYER,
     SECTIONS,
     STACK_COUNT_KEYS,
+    shared_in_first,
 )
 from .resolve import earlier_step
 from .schema import Recipe, Step
@@ -106,6 +108,8 @@ def _stack_edits(stack: _Stack, tables: Mapping[str, Config]) -> Mapping[str, An
                 for place, origin in enumerate(stack.found)
                 if origin.layer in (tables[origin.model].get(key) or ())
             ]
+        elif key in LEADING_COUNTS and isinstance(value, int):
+            edits[key] = _leading(stack, tables, key)
     return edits | dict.fromkeys(_count_keys(stack, table), len(stack.found))
 
 
@@ -117,6 +121,20 @@ def _value(stack: _Stack, tables: Mapping[str, Config], origin: Origin, key: str
         f"its config has no `{key}` for layer {origin.layer}, the one of `{stack.lead}` has",
         where=f"model {origin.model}",
         hint="slices combine models whose configs tell the same things of their layers",
+    )
+
+
+def _leading(stack: _Stack, tables: Mapping[str, Config], key: str) -> int:
+    """How many layers of the kind that the key counts there are; they must still stand before all others."""
+    counted = [origin.layer < (tables[origin.model].get(key) or 0) for origin in stack.found]
+    if counted == sorted(counted, reverse=True):
+        return sum(counted)
+    place = counted.index(False) + counted[counted.index(False) :].index(True)
+    origin = stack.found[place]
+    raise InputError(
+        f"its layer {origin.layer} would be layer {place} of the result, behind layers of another kind (`{key}`)",
+        where=f"model {origin.model}",
+        hint="layers that are counted like this can only come first: begin the slices with them, or leave them out",
     )
 
 
@@ -158,11 +176,13 @@ def _rhythms(table: Config, found: Sequence[Origin]) -> list[str]:
 
 
 def _only_once(stack: str, layers: Mapping[int, Mapping[str, str]], found: Sequence[Origin]) -> list[str]:
-    """Tensors that a model has in one layer only, such as T5's position bias: moved or doubled, they are not found."""
+    """Tensors that a model has in one layer only: moved or doubled, they are not found."""
     where: dict[str, list[int]] = {}
+    shared = shared_in_first(layers)
     for number, rests in layers.items():
         for rest in rests:
-            where.setdefault(rest, []).append(number)
+            if rest not in shared:
+                where.setdefault(rest, []).append(number)
     single = {numbers[0]: rest for rest, numbers in where.items() if len(numbers) == 1 < len(layers)}
     return [
         f"`{rest}` stands only in layer {number} of `{stack}`, and the slices move or repeat that layer: look at it"

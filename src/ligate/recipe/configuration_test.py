@@ -25,7 +25,7 @@ merge:
 
 def source(label: str, folder: Path, config: dict[str, Any], names: list[str]) -> MemorySource:
     place = folder / label
-    place.mkdir()
+    place.mkdir(parents=True)
     (place / "config.json").write_text(json.dumps(config))
     found = MemorySource(label, {name: torch.zeros(1) for name in names})
     found.folder = place
@@ -102,6 +102,21 @@ def test_a_config_that_lacks_a_list_of_the_lead_model_is_refused(tmp_path):
 def test_a_config_that_counts_no_layers_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"no key of its config counts the 4 layers of `model.layers`"):
         edits(tmp_path, {"hidden_size": 4}, {"hidden_size": 4})
+
+
+def test_layers_that_come_first_are_counted_anew(tmp_path):
+    a = {"num_hidden_layers": 4, "first_k_dense_replace": 2}
+    assert edits(tmp_path, a, {**a, "first_k_dense_replace": 1}).values["first_k_dense_replace"] == 2
+    assert edits(tmp_path / "later", a, a, TEXT.replace("[0, 3]", "[1, 3]").replace("[1, 4]", "[2, 4]")).values == {
+        "first_k_dense_replace": 1,
+        "num_hidden_layers": 4,
+    }
+
+
+def test_layers_that_can_only_come_first_are_not_put_behind_others(tmp_path):
+    a = {"num_hidden_layers": 4, "first_k_dense_replace": 2}
+    with pytest.raises(InputError, match="its layer 1 would be layer 3 of the result, behind layers of another kind"):
+        edits(tmp_path, a, a)
 
 
 def test_rhythms_over_the_layers_are_noted(tmp_path):

@@ -15,7 +15,7 @@ from ligate.core.errors import RecipeError
 from ligate.core.method import Card
 from ligate.core.suggest import nearest
 
-from .architecture import before_layers, layers, position
+from .architecture import before_layers, layers, position, shared_in_first
 from .findings import Findings
 from .parts import Headers, Part, Row, same_name_rows
 from .schema import Slice, SliceModel, Step
@@ -153,11 +153,18 @@ def _layer_rows(stack: str, offset: int, ranges: Sequence[SliceModel], stacks: M
     rows: list[Row] = []
     count = ranges[0].stop - ranges[0].start
     for rank in range(count):
-        held = [stacks[part.model][stack].get(part.start + rank, {}) for part in ranges]
+        held = [_layer(stacks[part.model][stack], part.start + rank, first=offset + rank == 0) for part in ranges]
         for rest in dict.fromkeys(rest for own in held for rest in own):
             inputs = tuple(own.get(rest) for own in held)
             rows.append(Row(f"{stack}.{offset + rank}.{rest}", inputs, position(rank, count)))
     return rows
+
+
+def _layer(layers: Mapping[int, Mapping[str, str]], number: int, *, first: bool) -> Mapping[str, str]:
+    """Tensors of a layer by the rest of their names; what a first layer holds for all belongs to the first place."""
+    shared = shared_in_first(layers)
+    own = {rest: name for rest, name in layers.get(number, {}).items() if rest not in shared}
+    return {**shared, **own} if first else own
 
 
 def _outer_parts(

@@ -131,6 +131,19 @@ def test_a_stack_that_is_not_cut_stays_whole():
     assert found["model.encoder.layers.3.fc.weight"] == ["a:model.encoder.layers.3.fc.weight"]
 
 
+def test_what_the_first_layer_holds_for_all_goes_with_the_first_place():
+    bias = "model.layers.0.attn.relative_attention_bias.weight"
+    state = decoder(4) | {bias: torch.zeros(4, 2)}
+    text = HEAD + "    - layers: {a: [1, 3]}\n    - layers: {b: [0, 2]}\n"
+    found = came_from(planned(text, a=state, b=state))
+    assert found[bias] == [f"a:{bias}"]
+    assert [name for name in found if "relative" in name] == [bias]
+    everywhere = state | {bias.replace(".0.", f".{n}."): torch.zeros(4, 2) for n in range(1, 4)}
+    found = came_from(planned(text, a=everywhere, b=everywhere))
+    assert found[bias] == ["a:model.layers.1.attn.relative_attention_bias.weight"]
+    assert sum("relative" in name for name in found) == 4
+
+
 def test_ranges_between_models_of_different_depth_are_allowed():
     plan = planned(HEAD + "    - layers: {a: [0, 2]}\n    - layers: {b: [5, 6]}\n", b=decoder(6))
     assert came_from(plan)["model.layers.2.mlp.weight"] == ["b:model.layers.5.mlp.weight"]
