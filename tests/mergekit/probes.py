@@ -275,7 +275,25 @@ PROBES = (
     Probe("null for a number", LINEAR.replace("0.5}\n  -", "null}  # here\n  -", 1), RECIPE, ("weight",)),
     Probe("unknown method", _TWO + "merge_method: tiez  # here\n", RECIPE, ("tiez", "'ties'")),
     Probe("method with a dash", TIES.replace("ties", "dare-ties  # here"), RECIPE, ("dare-ties", "'dare_ties'")),
-    Probe("method to come", TIES.replace("ties", "della  # here"), RECIPE, ("della", "not available yet", "dare_ties")),
+    Probe(
+        "padding that would show",
+        _TWO + "merge_method: multislerp\nparameters: {eps: 0.01}  # here\n",
+        RECIPE,
+        ("eps", "leave `eps` out"),
+    ),
+    Probe(
+        "chances beyond 1",
+        TIES.replace("ties", "della\nparameters: {density: 0.9, epsilon: 0.2}  # here"),
+        RECIPE,
+        ("density", "epsilon", "1.1"),
+    ),
+    Probe(
+        "model_stock of one model",
+        TIES.replace("ties", "model_stock").replace("  - model: models/b\n    parameters: {weight: 0.5}\n", ""),
+        RECIPE,
+        ("model_stock", "at least 2"),
+    ),
+    Probe("nearswap without t", TIES.replace("ties", "nearswap  # here"), RECIPE, ("nearswap", "`t`")),
     Probe(
         "missing weight",
         TIES.replace("models/b\n    parameters: {weight: 0.5}", "models/b  # here"),

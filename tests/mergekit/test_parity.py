@@ -1,28 +1,25 @@
 """The numbers of a mergekit config: against float64 arithmetic of our own, and against mergekit itself.
 
-mergekit runs when LIGATE_MERGEKIT_PYTHON names an interpreter that has it (0.1.5 was compared). It computes in
-float32, Ligate in float64: hence two tolerances.
+mergekit computes these float32 models in float32, Ligate in float64: hence two tolerances. test_grid.py compares all
+methods on float64 models.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cases import ADAPTER, CASES, DENSITY, DROPPED, SEVERAL, Case, Models
+from process import mergekit_results, needs_mergekit
 from tiny_llama import Tensors, read_model
 
 from ligate.verbs.merge import merge
 
-MERGEKIT = os.environ.get("LIGATE_MERGEKIT_PYTHON")
 ONCE = {"rtol": 1.2e-7, "atol": 1e-12}  # one rounding to float32 at the end
 TWICE = {"rtol": 1.2e-7, "atol": 5e-7}  # and one in between, of numbers of size 4 at most
 SINGLE = {"rtol": 2e-5, "atol": 5e-6}  # float32 all the way, numbers of size 1
-needs_mergekit = pytest.mark.skipif(not MERGEKIT, reason="LIGATE_MERGEKIT_PYTHON is not set")
 
 
 @pytest.fixture
@@ -37,19 +34,7 @@ def models(family_room) -> Models:
 
 @pytest.fixture(scope="session")
 def mergekits(family_room) -> dict[str, Path]:
-    """mergekit's result of every case, from one process."""
-    room = family_room
-    outs = {case.name: room / "mergekit" / str(number) for number, case in enumerate((*CASES, *DROPPED))}
-    jobs = [{"config": case.config, "out": str(outs[case.name])} for case in (*CASES, *DROPPED)]
-    (room / "jobs.json").write_text(json.dumps(jobs))
-    script = Path(__file__).with_name("run_mergekit.py")
-    done = subprocess.run(
-        [MERGEKIT, str(script), "jobs.json"], cwd=room, capture_output=True, text=True, check=False, timeout=600
-    )
-    errors = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(errors) == len(jobs), done.stderr[-2000:]
-    assert not any(errors), {case.name: error for case, error in zip((*CASES, *DROPPED), errors, strict=True) if error}
-    return outs
+    return mergekit_results(family_room, {case.name: case.config for case in (*CASES, *DROPPED)})
 
 
 def ligates(case: Case, room: Path, tmp_path: Path, monkeypatch) -> Path:

@@ -1,6 +1,7 @@
-"""One tensor by each of mergekit's rules: what mergekit 0.1.5 made of it (rule_numbers.json) and what we make of it.
+"""One tensor by each of mergekit's rules: what mergekit 0.1.5 made of it (rule_numbers.json), what a config makes here.
 
-`write_rule_numbers.py` writes the numbers anew. It draws nothing at random: the noise is among them.
+Each case goes from the text of a config through the dialect to our rule, so mapping and rule are guarded together,
+without mergekit. `write_rule_numbers.py` writes the numbers anew. It draws nothing at random: the noise is among them.
 """
 
 from __future__ import annotations
@@ -10,17 +11,22 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from rule_cases import CASES, SHAPE, RuleCase
 
 from ligate.core.method import Site
 from ligate.methods import _catalogue
+from ligate.recipe.dialects.mergekit_methods import RULES
+from ligate.recipe.findings import Findings
+from ligate.recipe.parse import parse_text
+from ligate.recipe.settings import Values
 
 NUMBERS = json.loads(Path(__file__).with_name("rule_numbers.json").read_text())
 EXACT = {"rtol": 1e-9, "atol": 1e-12}
+IN_FLOAT32 = {"rtol": 1e-6, "atol": 1e-8}
 NEAR = {
-    "multislerp": {"rtol": 0, "atol": 1e-8},  # adds 1e-8 to every length
-    "della": {"rtol": 1e-6, "atol": 1e-8},  # in float32
-    "della_linear": {"rtol": 1e-6, "atol": 1e-8},
+    "multislerp": {"rtol": 0, "atol": 1e-8},  # mergekit adds 1e-8 to every length
+    **dict.fromkeys(("dare_linear", "dare_ties", "della", "della_linear", "ramplus_tl"), IN_FLOAT32),
 }
 
 
@@ -28,15 +34,30 @@ def tensor(numbers: object) -> torch.Tensor:
     return torch.tensor(numbers, dtype=torch.float64)
 
 
+def config(case: RuleCase) -> str:
+    """The case as somebody would write it."""
+    own = {name: value for name, value in case.params.items() if isinstance(value, list)}
+    models = [
+        {"model": f"m{k}", "parameters": {name: values[k] for name, values in own.items()}} for k in range(case.models)
+    ]
+    written = {"merge_method": case.method, "models": models}
+    written["parameters"] = {name: value for name, value in case.params.items() if name not in own}
+    return yaml.safe_dump(written | ({"base_model": "o"} if case.base else {}))
+
+
 def ours(case: RuleCase) -> torch.Tensor:
+    (step,) = parse_text(config(case), "merge.yml").steps
+    card, findings = _catalogue.load(step.method), Findings()
+    params = Values(card, step.settings, step.models, step.place).at("w", ["w"] * case.models, None, findings)
+    assert not findings.errors()
     base, changes, noise = (tensor(NUMBERS[name]) for name in ("base", "changes", "noise"))
     changes = changes[: case.models]
     changes[0] *= case.shrink
     if case.shrink:
         changes[1:] *= case.shrink
     place = Site("w", SHAPE, 0, lambda model, step: noise[model])
-    rule = _catalogue.load(f"merge/{case.method}").function
-    return rule(base if case.base else None, base + changes, site=place, **case.ours)
+    assert (step.base is not None) == case.base
+    return card.function(base if case.base else None, base + changes, site=place, **params)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -45,3 +66,8 @@ def test_a_tensor_comes_out_as_from_mergekit(case):
     torch.testing.assert_close(ours(case), theirs, **NEAR.get(case.method, EXACT))
     base = tensor(NUMBERS["base"])
     assert (theirs - base).abs().max() > 1e-9, "the case shows nothing"
+
+
+def test_every_method_of_mergekit_has_a_case():
+    assert {case.method for case in CASES} == set(RULES)
+    assert len(RULES) == 20

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 
 import torch
 from mergekit.merge_methods.api import merge_tensors
@@ -35,15 +36,19 @@ def merged(case: RuleCase, base: torch.Tensor, changes: torch.Tensor, noise: tor
         changes[1:] *= case.shrink
     models = list(base + changes)
     draws = iter(noise[[k for k, share in enumerate(_densities(case)) if share < 1]])
-    torch.bernoulli = lambda chances: (next(draws) < chances).to(chances.dtype)
-    named = {key: tuple(value) if isinstance(value, list) else value for key, value in case.theirs.items()}
+    torch.bernoulli = lambda chances: _drawn(chances, draws)
+    named = {key: tuple(value) if isinstance(value, list) else value for key, value in case.params.items()}
     if case.base:
         return merge_tensors([base, *models], case.method, parameters=named, base_index=0)
     return merge_tensors(models, case.method, parameters=named)
 
 
+def _drawn(chances: torch.Tensor, draws: Iterator[torch.Tensor]) -> torch.Tensor:
+    return (next(draws) < chances).to(chances.dtype)
+
+
 def _densities(case: RuleCase) -> list[float]:
-    found = case.theirs.get("density", 1.0)
+    found = case.params.get("density", 1.0)
     return list(found) if isinstance(found, list) else [found] * case.models
 
 

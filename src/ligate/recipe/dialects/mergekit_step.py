@@ -9,7 +9,8 @@ from ligate.recipe.nodes import Reading
 from ligate.recipe.schema import Setting, Slice, SliceModel, Step
 
 from . import mergekit_syntax as syntax
-from .mergekit_rules import Meant, Rule, rule
+from .mergekit_methods import Rule, method_id
+from .mergekit_rules import Meant, rule
 from .mergekit_syntax import Document, Given, Input, Reference
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -53,7 +54,7 @@ def _dtype(reading: Reading, merge: Document, key: str) -> str | None:
 
 def _check_base(reading: Reading, merge: Document, known: Rule) -> None:
     bases = [entry.base or merge.base for entry in merge.slices] or [merge.base]
-    if known.base and None in bases:
+    if known.base == "needed" and None in bases:
         hint = "the model that the others were made of"
         reading.problem(f"`{merge.method}` needs `base_model:`", merge.place, hint)
 
@@ -73,15 +74,14 @@ class _Lowering:
         inputs = self._inputs()
         slices = tuple(self._slice(entry) for entry in merge.slices)
         self._check_required(inputs)
-        first_base = merge.base or next((entry.base for entry in merge.slices if entry.base), None)
-        base = self._label(first_base) if first_base and self.known.base else None
+        base = self._base()
         everyone = [*inputs, *(one for entry in merge.slices for one in entry.inputs)]
         return Step(
-            self.known.id,
+            method_id(merge.method),
             tuple(label for label in dict.fromkeys(self._label(one.model) for one in everyone) if label != base),
             base,
             name=None if last else merge.name,
-            settings=_reached((*self._own(inputs, merge.base), *self.meant.settings(merge.given), *self._fixed())),
+            settings=_reached((*self._own(inputs, merge.base), *self.meant.of_all(merge.given), *self._fixed())),
             slices=slices,
             dtype=None if last else dtype(self.reading, merge),
             place=merge.place,
@@ -89,6 +89,12 @@ class _Lowering:
 
     def _label(self, reference: Reference) -> str:
         return self.labels.get(reference, reference.path)
+
+    def _base(self) -> str | None:
+        """Of the whole merge. Where every slice must have a base, the first one's gives the result its dtypes."""
+        slices = self.merge.slices if self.known.base == "needed" else ()
+        bases = [self.merge.base, *(entry.base for entry in slices)] if self.known.base else []
+        return next((self._label(one) for one in bases if one), None)
 
     def _inputs(self) -> tuple[Input, ...]:
         """The models of the merge. Where the base is no origin, mergekit makes it one of the inputs."""
@@ -98,7 +104,7 @@ class _Lowering:
         if self.known.base or merge.base is None or not merge.inputs or merge.base in listed:
             return merge.inputs
         base = Input(merge.base, None, (), merge.fields["base_model"].place)
-        if self.known.id == "merge/passthrough":
+        if merge.method == "passthrough":
             text = "`passthrough` takes one model, and `base_model` counts as another"
             self.reading.problem(text, base.place, "leave `base_model:` out")
         return (*merge.inputs, base)
@@ -116,7 +122,7 @@ class _Lowering:
         return [
             setting
             for one in inputs
-            for setting in self.meant.settings(one.given, model=self._label(one.model), is_base=one.model == base)
+            for setting in self.meant.of_model(one.given, self._label(one.model), is_base=one.model == base)
         ]
 
     def _slice(self, entry: syntax.Slice) -> Slice:
@@ -127,7 +133,7 @@ class _Lowering:
             for one in entry.inputs
             if one.layers
         )
-        settings = _reached((*self._own(entry.inputs, base), *self.meant.settings(entry.given)))
+        settings = _reached((*self._own(entry.inputs, base), *self.meant.of_all(entry.given, self.merge.given)))
         return Slice(ranges, settings, base=self._label(base) if base else None, place=entry.place)
 
     def _fixed(self) -> list[Setting]:
