@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -30,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    gc.set_threshold(100_000, 20, 100)  # what is planned for ten thousands of tensors stays; to look for cycles in it costs
     for name in ("torch", "numpy"):  # most commands need neither, a plain merge neither
         make_lazy(name)
     # Not through typer's own runner: it swallows an interrupt before it can say how to go on.

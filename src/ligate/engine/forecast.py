@@ -41,7 +41,7 @@ def forecast(
     """
     cards = {out.method: lookup(out.method) for out in plan.outs if out.method is not None}
     jobs = [make_job(plan, out, cards.get(out.method or ""), sources) for out in plan.outs]
-    workers = admitted(jobs, thread_count(threads), memory)
+    workers = admitted(jobs, thread_count(threads, jobs), memory)
     return Forecast(
         tensors=len(jobs),
         read=sum(job.cut.numel * sum(map(itemsize, job.stored)) * (1 + len(job.stats)) for job in jobs),

@@ -18,6 +18,7 @@ _TORCH = 205_000_000  # what a process grows by when torch is loaded
 _OURS = 400_000_000  # what more a process holds by then is not ours, but models of whoever called us
 _TEMPORARIES = 5  # copies of a block that a rule may hold at once
 _SLACK = 48_000_000  # allocator, journal, statistics
+_TINY = 1 << 17  # bytes of all operands
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
@@ -29,9 +30,14 @@ def parse_bytes(text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
-def thread_count(threads: int | None) -> int:
-    """As asked, else the processors this process may use."""
+def thread_count(threads: int | None, jobs: Sequence[Job] = ()) -> int:
+    """As asked, else the processors this process may use; but one where tensors are tiny.
+
+    The work on a tiny tensor is in the interpreter, and threads that take turns there cost more than they do.
+    """
     if threads is None:
+        if sum(map(_read, jobs)) < _TINY * len(jobs):
+            return 1
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if threads < 1:
         raise RecipeError(f"{threads} threads cannot do anything", hint="give at least 1, or leave it out.")
@@ -53,6 +59,11 @@ def admitted(jobs: Sequence[Job], threads: int, memory: int | None) -> int:
         f"one thread's buffers {each / 1e6:.0f} MB",
         hint=f"give at least {(used + each) / 1e6:.0f}MB.",
     )
+
+
+def _read(job: Job) -> int:
+    """Bytes of all operands."""
+    return job.cut.numel * sum(map(itemsize, job.stored))
 
 
 def workspace_bytes(job: Job) -> int:

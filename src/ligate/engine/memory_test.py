@@ -63,6 +63,16 @@ def test_nobody_cannot_work(threads):
         memory.thread_count(threads)
 
 
+@pytest.mark.parametrize(("elements", "alone"), [(4096, True), (1_000_000, False)])
+def test_tiny_tensors_are_merged_by_one_thread_unless_more_are_asked_for(elements, alone, monkeypatch):
+    monkeypatch.setattr(memory.os, "sched_getaffinity", lambda process: range(8), raising=False)
+    source = MemorySource("a", {"w": torch.zeros(elements)})
+    plan = Plan(("a",), (Out("w", "F32", (elements,), None, (Operand(0, "w"),), None, {}),))
+    jobs = [make_job(plan, plan.outs[0], None, [source])] * 9
+    assert memory.thread_count(None, jobs) == (1 if alone else 8)
+    assert memory.thread_count(2, jobs) == 2
+
+
 def test_a_rule_is_admitted_by_the_scratch_that_it_declares():
     """In place of the copies of a block that an ordinary rule is taken to make."""
 

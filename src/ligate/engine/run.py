@@ -61,7 +61,7 @@ def run(
     terms = Terms(sink, hashing, allow_nonfinite, _counter(progress), lambda: schedule.stopped)
     for job in jobs:
         job.direct = direct.directs(job)
-    workers = admitted(jobs, thread_count(threads), memory)
+    workers = admitted(jobs, thread_count(threads, jobs), memory)
     if claims and hashing:
         _believe(jobs, claims, sink, workers)
     if all(job.direct for job in jobs):

@@ -2,44 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+
+from .rows import deltas, own
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Overlap(NamedTuple):
-    """Task vectors in float64, zero where they change less than is counted, and how many change each entry."""
+class Sums(NamedTuple):
+    """Over the models, entry by entry."""
 
-    rows: Sequence[Tensor]
-    changed_by: Tensor
+    changes: Tensor  # float64
+    raised: Tensor  # the same, each model's multiplied with its gain
+    count: Tensor  # how many models change it
 
-    def unique(self) -> Tensor:
-        """1 where exactly one model changes the entry, else 0."""
-        return (self.changed_by == 1).double()
+    def mean(self) -> Tensor:
+        """Over those who change an entry."""
+        return self.changes / self.count.clamp(min=1)
 
-    def merged(self, gains: Sequence[float] | None = None) -> Tensor:
-        """The mean over the models that change an entry; what one alone changes is multiplied with its gain."""
-        if gains is None:
-            return _total(self.rows) / self.changed_by.clamp_min(1)
-        alone = self.unique()
-        raised = [row * (1 + (gain - 1) * alone) for row, gain in zip(self.rows, gains, strict=True)]
-        return _total(raised) / self.changed_by.clamp_min(1)
+    def raised_mean(self) -> Tensor:
+        """The same, but with the gain of the one where there is only one."""
+        return torch.where(self.count == 1, self.raised, self.mean())
 
 
-def overlap(base: Tensor, tuned: Tensor, epsilon: float) -> Overlap:
-    """An entry counts as changed where its magnitude is above `epsilon`."""
-    start = base.double()
-    apart = [model.double() - start for model in tuned]
-    seen = [(row.detach().abs() > epsilon).double() for row in apart]
-    return Overlap([row * mask for row, mask in zip(apart, seen, strict=True)], _total(seen))
+def changes(base: Tensor, tuned: Tensor, epsilon: float) -> Iterator[Tensor]:
+    """Task vectors, zero where they are not larger than `epsilon`; one after the other in the same memory."""
+    for row in deltas(base, tuned):
+        yield torch.hardshrink(row, epsilon, out=own(row))
 
 
-def _total(rows: Sequence[Tensor]) -> Tensor:
-    total = torch.zeros_like(rows[0])
-    for row in rows:
-        total = total + row
-    return total
+def sums(base: Tensor, tuned: Tensor, epsilon: float, gains: Sequence[float] = ()) -> Sums:
+    """All in one pass; `raised` is only there with gains."""
+    total = torch.zeros_like(base, dtype=torch.float64)
+    raised, count = torch.zeros_like(total) if gains else total, torch.zeros_like(base, dtype=torch.int32)
+    for k, row in enumerate(changes(base, tuned, epsilon)):
+        count.add_(row.detach() != 0)
+        total.add_(row)
+        if gains:
+            raised.add_(row.double() * gains[k])
+    return Sums(total, raised, count)
+
+
+def shared_and_alone(base: Tensor, tuned: Tensor, epsilon: float) -> list[tuple[int, int]]:
+    """Of each model, how many entries it changes with others, and how many alone."""
+    count = torch.zeros_like(base, dtype=torch.int32)
+    for row in changes(base, tuned, epsilon):
+        count.add_(row != 0)
+    only, found = count == 1, list[tuple[int, int]]()
+    for row in changes(base, tuned, epsilon):
+        changed = row != 0
+        alone = int((changed & only).count_nonzero())
+        found.append((int(changed.count_nonzero()) - alone, alone))
+    return found

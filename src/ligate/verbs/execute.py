@@ -56,7 +56,7 @@ def execute(job: Undertaking, place: Workplace, watch: Watch) -> Merged:
     with _kept_or_removed(place):
         steps = _run_stages(job, place, watch)
         refuse_changed(place.read_start()["inputs"])  # a tensor may have been read twice
-        write_sidecars(job.recipe, job.sources, job.config_edits, place.model)
+        write_sidecars(job.recipe, job.vocabulary, job.config_edits, place.model)
         last = job.stages[-1]
         draft = draft_record(job.recipe, steps, _metadata_of(place.model), job.lookup)
         record = write_record(draft, family, place.model)
@@ -78,7 +78,7 @@ def settle(place: Workplace) -> None:
     """The output has its name: put the log beside it, clear the workplace, and remove what was replaced."""
     discard(aside_of(place.out))
     if place.log.exists():
-        os.replace(place.log, log_of(place.out))
+        write_text(log_of(place.out), place.log.read_text("utf-8"))
     place.remove()
 
 

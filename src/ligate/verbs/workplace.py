@@ -50,8 +50,9 @@ class Workplace:
         return any(journal.read_bytes().count(b"\n") > 1 for journal in self.folder.glob("*.jsonl"))
 
     def is_named(self) -> bool:
-        """Whether the output has its name already: the process ended before it could clear up."""
-        return self.log.exists() and not self.model.exists() and self.out.exists()
+        """Whether the output has its name already: the process ended before it had cleared up."""
+        left = {path.name for path in self.folder.iterdir()}
+        return self.out.exists() and "model" not in left and (LOG in left or left <= {"lock"})
 
     def nbytes(self) -> int:
         """Room on the disk that is already taken here."""
@@ -74,6 +75,12 @@ class Workplace:
             raise InputError(f"{START} cannot be read: {error}", where=str(self.folder), hint=hint) from None
 
     def remove(self) -> None:
+        """The log and the lock at last: whoever is killed in between leaves what `is_named` still knows."""
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name not in {"lock", LOG}:
+                path.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

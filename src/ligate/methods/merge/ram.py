@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from ligate.core.method import Site, method
 from ligate.core.params import Range
 from ligate.ops.fitting import with_base
-from ligate.ops.overlap import overlap
+from ligate.ops.overlap import sums
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,4 +43,4 @@ def ram(
     tensor([3., 1., 0.])
     """
     with_base(base, tuned, where="merge/ram")
-    return (base.double() + scale * overlap(base, tuned, epsilon).merged()).to(base.dtype)
+    return (base.double() + scale * sums(base, tuned, epsilon).mean()).to(base.dtype)

@@ -9,7 +9,7 @@ from ligate.core.method import Site, Stat, method
 from ligate.core.params import Range
 from ligate.ops.fitting import with_base
 from ligate.ops.notebook import complete
-from ligate.ops.overlap import overlap
+from ligate.ops.overlap import shared_and_alone, sums
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,11 +21,7 @@ def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
     """How much of each model's change is shared."""
 
     def observe(state: _Counts, base: Tensor, tuned: Tensor, *, site: Site, **_: Any) -> _Counts:
-        found = overlap(base, tuned, params["epsilon"])
-        alone = found.unique()
-        changed = [row.count_nonzero() for row in found.rows]
-        unique = [(row * alone).count_nonzero() for row in found.rows]
-        return _added(state, [(int(all_ - one), int(one)) for all_, one in zip(changed, unique, strict=True)])
+        return _added(state, shared_and_alone(base, tuned, params["epsilon"]))
 
     return (Stat("shared", "tensor", lambda models: [(0, 0)] * models, observe, _added, tuple, _told),)
 
@@ -87,4 +83,4 @@ def ramplus_tl(
     with_base(base, tuned, where="merge/ramplus_tl")
     known = complete(_stats({"epsilon": epsilon}), base, tuned, site, {"shared": shared})
     gains = [_gain(both, alone, boost, cap) for both, alone in known["shared"]]
-    return (base.double() + scale * overlap(base, tuned, epsilon).merged(gains)).to(base.dtype)
+    return (base.double() + scale * sums(base, tuned, epsilon, gains).raised_mean()).to(base.dtype)
