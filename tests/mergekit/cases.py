@@ -494,6 +494,6 @@ CASES = (*LINEAR, *SLERP, *TASK_ARITHMETIC, *TIES, *DARE, *PASSTHROUGH, *SLICES,
 DENSITY = 0.6
 DROPPED = tuple(
     Case(f"{method}, dropped", THREE + f"merge_method: {method}\nparameters: {{density: {DENSITY}}}", lambda models: {})
-    for method in ("dare_linear", "dare_ties")
+    for method in ("dare_linear", "dare_ties", "della", "della_linear")
 )
 """Random numbers decide here: nothing is expected of single ones."""

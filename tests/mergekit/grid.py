@@ -21,7 +21,7 @@ LABELS = ("base", "a", "b", "c")
 
 class GridCase(NamedTuple):
     name: str
-    config: Mapping[str, Any]
+    config: Mapping[str, Any]  # of the examples: none here, their text stands in examples.py
     numbers: Mapping[str, float]  # of mergekit's result
 
     @property
@@ -34,6 +34,15 @@ class GridCase(NamedTuple):
 
 
 def cases() -> list[GridCase]:
+    return [case for case in _stored() if case.config]
+
+
+def of_examples() -> Mapping[str, Mapping[str, float]]:
+    """mergekit's numbers by the names of the examples."""
+    return {case.name: case.numbers for case in _stored() if not case.config}
+
+
+def _stored() -> list[GridCase]:
     return [GridCase(**json.loads(line)) for line in FILE.read_text().splitlines()]
 
 

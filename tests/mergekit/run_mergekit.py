@@ -37,10 +37,12 @@ def run(job: dict[str, str]) -> str | None:
 
 
 def run_several(config: str, out: str, options: MergeOptions) -> None:
-    """As mergekit-multi does it."""
+    """As mergekit-multi does it; where every merge has a name, the last one is the result."""
     between = out + "-between"
     merges, dependencies = load_config(config, between)
     Executor(make_tasks(merges, dependencies, options, between, out, True), "cpu", "cpu").execute()
+    if None not in merges:
+        (Path(between) / [*yaml.safe_load_all(config)][-1]["name"]).rename(out)
 
 
 def main() -> None:

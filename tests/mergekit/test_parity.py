@@ -94,6 +94,28 @@ def test_a_dropped_task_vector_keeps_its_l1_norm_and_its_share_of_entries(room, 
     assert abs(kept / total - DENSITY) < 4 * np.sqrt(DENSITY * (1 - DENSITY) / total)
 
 
+RANKED = f"""\
+merge_method: della_linear
+base_model: models/base
+models: [{{model: models/a, parameters: {{weight: 1, density: {DENSITY}, epsilon: 0.2}}}}]
+"""
+
+
+def test_a_drop_by_magnitude_keeps_more_of_the_larger_quarters_of_each_row(room, models, tmp_path, monkeypatch):
+    found = read_model(ligates(Case("ranked", RANKED, lambda models: {}), room, tmp_path, monkeypatch))
+    kept = {quarter: [] for quarter in range(4)}
+    for name, base in models["base"].items():
+        rows = np.abs(models["a"][name].astype(np.float64) - base).reshape(-1, base.shape[-1])
+        stays = np.abs(found[name].astype(np.float64) - base).reshape(rows.shape) > 1e-6
+        in_order = np.take_along_axis(stays, rows.argsort(axis=1), axis=1)
+        for quarter, columns in enumerate(np.array_split(in_order, 4, axis=1)):
+            kept[quarter].append(columns.ravel())
+    for quarter, stays in kept.items():
+        share = np.concatenate(stays).mean()
+        expected = DENSITY - 0.2 + 0.4 * (quarter + 0.5) / 4  # the chance in the middle of the quarter
+        assert abs(share - expected) < 5 * np.sqrt(0.25 / sum(map(len, stays))) + 0.01, quarter  # rows are short
+
+
 @needs_mergekit
 @pytest.mark.parametrize("case", DROPPED, ids=by_name)
 def test_random_drops_have_mergekits_moments(case, room, models, mergekits, tmp_path, monkeypatch):

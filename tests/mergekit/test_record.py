@@ -6,8 +6,9 @@ import hashlib
 import json
 from pathlib import Path
 
+import grid
 import pytest
-from cases import CASES, DROPPED, Case
+from cases import CASES, DROPPED
 
 from ligate.core.errors import LigateError
 from ligate.methods import _catalogue
@@ -19,11 +20,13 @@ from ligate.verbs.preflight import plan_all
 from ligate.verbs.replay import replay
 from ligate.verbs.sources import open_sources
 
+CONFIGS = {case.name: case.config for case in (*CASES, *DROPPED)} | {case.name: case.text for case in grid.cases()}
 
-@pytest.mark.parametrize("case", [*CASES, *DROPPED], ids=lambda case: case.name)
-def test_the_recipe_in_the_record_has_the_same_plan(case: Case, family_room, monkeypatch):
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_recipe_in_the_record_has_the_same_plan(name, family_room, monkeypatch):
     monkeypatch.chdir(family_room)
-    recipe = parse_text(case.config, "merge.yml")
+    recipe = parse_text(CONFIGS[name], "merge.yml")
     again = parse_text(json.dumps(canonical(recipe, _catalogue.load, as_written)), "record.json")
     assert plans(again) == plans(recipe)
 

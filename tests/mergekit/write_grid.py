@@ -1,5 +1,5 @@
 """Run by mergekit's own interpreter: `python write_grid.py` draws configs and writes grid.jsonl with what 0.1.5 makes
-of them. The same configs each time; only a change here changes them.
+of them and of the examples. The same configs each time; only a change here changes them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from examples import EXAMPLES
 from grid import FILE, GridCase, fingerprint, write_models
 from run_mergekit import run
 from tiny_llama import LAYERS, read_model
@@ -190,15 +191,17 @@ def drawn() -> list[GridCase]:
 
 def main() -> None:
     logging.disable(logging.CRITICAL)
+    texts = [(case, case.text) for case in drawn()]
+    texts += [(GridCase(one.name, {}, {}), one.text) for one in EXAMPLES if not one.random]
     lines: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         write_models(Path(folder))
-        for number, case in enumerate(drawn()):
+        for number, (case, text) in enumerate(texts):
             out = Path(folder) / str(number)
-            error = run({"config": case.text, "out": str(out)})
+            error = run({"config": text, "out": str(out)})
             if error:
-                sys.stderr.write(f"{case.name}: {error}\n{case.text}\n")
+                sys.stderr.write(f"{case.name}: {error}\n{text}\n")
                 continue
             numbers = {group: round(value, 9) for group, value in fingerprint(read_model(out)).items()}
             lines.append(json.dumps(case._replace(numbers=numbers)._asdict()))
