@@ -27,6 +27,7 @@ NEUTRAL: Mapping[str, Any] = {
     "fence": -1e9,
     "epsilon": 0.0,
     "flatten": 0.0,
+    "multiplier": 1e-20,
     "near": 1.0,
     "negative_cosine": "extrapolate",
     "no_angle": "straight",

@@ -35,6 +35,13 @@ def merge(
     weight: Annotated[
         list[str] | None, typer.Option(metavar="W", help="Short for --set weight=...; repeat it for one per model.")
     ] = None,
+    blocks: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=N,N,...",
+            help="A number for each block of an image model's U-Net: 19 or 25, or one more with BASE in front.",
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Of methods that draw random numbers. Default: the recipe's, or 0.")
     ] = None,
@@ -61,12 +68,10 @@ def merge(
     from ligate.verbs.merge import merge as verb
 
     if method is None:
-        recipe, target = _by_recipe(paths, out, base, settings, weight)
+        recipe, target = _by_recipe(paths, out, base, settings, weight, blocks)
     else:
-        recipe, target = (
-            _composed(method, paths, base, _values(settings or (), weight or ()), plugin or ()),
-            _needed(out),
-        )
+        values = _values(settings or (), weight or (), blocks or ())
+        recipe, target = _composed(method, paths, base, values, plugin or ()), _needed(out)
     merged = verb(
         recipe,
         target,
@@ -105,8 +110,10 @@ def _by_recipe(
     base: str | None,
     settings: Sequence[str] | None,
     weight: Sequence[str] | None,
+    blocks: Sequence[str] | None,
 ) -> tuple[Recipe | str, Path]:
-    given = [name for name, value in (("--base", base), ("--set", settings), ("--weight", weight)) if value]
+    options = (("--base", base), ("--set", settings), ("--weight", weight), ("--blocks", blocks))
+    given = [name for name, value in options if value]
     if given:
         hint = "add `--method ID`, or write it into the recipe."
         raise RecipeError(f"{given[0]} goes with --method; a recipe says it itself", where="merge", hint=hint)
@@ -135,16 +142,19 @@ def _needed(out: Path | None) -> Path:
     return out
 
 
-def _values(settings: Sequence[str], weight: Sequence[str]) -> dict[str, Any]:
-    """Parameters by name, from `--set` and `--weight`."""
-    from ligate.verbs.compose import spoken_value
+def _values(settings: Sequence[str], weight: Sequence[str], blocks: Sequence[str]) -> dict[str, Any]:
+    """Parameters by name, from `--set`, `--weight` and `--blocks`."""
+    from ligate.verbs.compose import spoken_blocks, spoken_value
 
+    by_weight = [f"weight={','.join(weight)}"] if weight else []
     values: dict[str, Any] = {}
-    for text in [*settings, *([f"weight={','.join(weight)}"] if weight else [])]:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise RecipeError(f"'{text}' is no NAME=VALUE", where="--set", hint="for example `--set density=0.2`.")
-        if name in values:
-            raise RecipeError(f"`{name}` is given twice", where="--set", hint="one per model is `--set NAME=0.3,0.7`.")
-        values[name] = spoken_value(value)
+    for option, read, texts in (("--set", spoken_value, [*settings, *by_weight]), ("--blocks", spoken_blocks, blocks)):
+        for text in texts:
+            name, equals, value = text.partition("=")
+            if not equals or not name:
+                raise RecipeError(f"'{text}' is no NAME=VALUE", where=option, hint="for example `--set density=0.2`.")
+            if name in values:
+                hint = "one per model is `--set NAME=0.3,0.7`."
+                raise RecipeError(f"`{name}` is given twice", where=option, hint=hint)
+            values[name] = read(value)
     return values

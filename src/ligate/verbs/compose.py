@@ -10,6 +10,7 @@ from ligate.core.method import Card
 from ligate.core.params import Param
 from ligate.core.suggest import nearest
 from ligate.recipe.schema import Gradient, Output, Place, Recipe, Setting, Step, Value
+from ligate.recipe.unet_blocks import BlockWeights, block_settings
 
 from .opening import labels_of
 from .sources import source_spec
@@ -29,7 +30,7 @@ def compose(
 
 
 def settings_of(card: Card, values: Mapping[str, Any], models: Sequence[str], place: str) -> tuple[Setting, ...]:
-    """Values by parameter: one value; a list or `{label: value}` for one per model; a list over the layers."""
+    """Values by parameter: one value; a list or `{label: value}` for one per model; a list over layers or blocks."""
     found: list[Setting] = []
     for name, value in values.items():
         param = card.params.get(name)
@@ -42,6 +43,8 @@ def settings_of(card: Card, values: Mapping[str, Any], models: Sequence[str], pl
 
 def _settings(param: Param, value: Any, models: Sequence[str], place: str) -> list[Setting]:
     where = Place(place)
+    if isinstance(value, BlockWeights):
+        return block_settings(Setting(param.name, None, place=where), value)
     if isinstance(value, Mapping):
         return [Setting(param.name, one, str(label), place=where) for label, one in value.items()]
     if not isinstance(value, Sequence) or isinstance(value, str):
@@ -59,6 +62,19 @@ def spoken_value(text: str) -> Value | list[Value]:
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
     return [_scalar(part) for part in text.split(",")] if "," in text else _scalar(text)
+
+
+def spoken_blocks(text: str) -> BlockWeights:
+    """Numbers with commas between them, as merging tools of image models list them.
+
+    Raises:
+        RecipeError: something in it is no number.
+    """
+    values = [_scalar(part) for part in text.split(",")]
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise RecipeError(f"a block weight must be a number. Got {value!r} instead.", where="--blocks")
+    return BlockWeights(value for value in values if isinstance(value, (int, float)))
 
 
 def _scalar(text: str) -> Value:

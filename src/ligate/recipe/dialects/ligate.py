@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from ligate.core.errors import RecipeError
 from ligate.core.suggest import nearest
 from ligate.core.tensors import spoken_dtype
+from ligate.recipe import unet_blocks
 from ligate.recipe.nodes import Item, Reading
 from ligate.recipe.schema import (
     AdapterSpec,
@@ -212,7 +214,8 @@ def _values(reading: Reading, so_far: Setting, item: Item) -> list[Setting]:
     """Settings in the order of their precedence: a value, a list over the layers, by model, or by name pattern."""
     so_far = replace(so_far, place=item.place)
     if isinstance(item.value, Mapping):
-        return _by_model(reading, so_far, item.value)
+        by_block = unet_blocks.KEY in item.value
+        return _by_block(reading, so_far, item) if by_block else _by_model(reading, so_far, item.value)
     if isinstance(item.value, (str, int, float)) or item.value is None:
         return [replace(so_far, value=item.value)]
     if any(isinstance(entry.value, Mapping) for entry in item.value):
@@ -236,10 +239,27 @@ def _by_model(reading: Reading, so_far: Setting, fields: Mapping[str, Item]) -> 
     ]
 
 
+def _by_block(reading: Reading, so_far: Setting, item: Item) -> list[Setting]:
+    """One number for each block of a U-Net."""
+    fields = reading.fields(item, f"`{so_far.name}` by block", (unet_blocks.KEY,))
+    entries = reading.entries(fields.get(unet_blocks.KEY), f"`{unet_blocks.KEY}`")
+    numbers = [reading.number(entry, f"`{so_far.name}` of a block", 0.0) for entry in entries]
+    if so_far.match is not None:
+        reading.problem(f"`{so_far.name}`: blocks inside a pattern", item.place)
+        return []
+    try:
+        return unet_blocks.block_settings(so_far, numbers)
+    except RecipeError as error:
+        reading.problem(error.problem, item.place, error.hint)
+        return []
+
+
 def _by_pattern(reading: Reading, so_far: Setting, entries: Sequence[Item]) -> list[Setting]:
     found: list[Setting] = []
     for number, entry in enumerate(entries):
-        if isinstance(entry.value, Mapping):
+        if isinstance(entry.value, Mapping) and unet_blocks.KEY in entry.value:
+            found += _values(reading, so_far, entry)
+        elif isinstance(entry.value, Mapping):
             found += _filter(reading, so_far, entry)
         else:
             found += _values(reading, so_far, entry)
