@@ -12,6 +12,7 @@ from .check import check
 from .demo import demo
 from .diff import diff
 from .explain import explain
+from .extract_lora import extract_lora
 from .init import init
 from .inspect import inspect
 from .merge import merge
@@ -50,5 +51,5 @@ def about(
     """
 
 
-for verb in (merge, check, explain, methods, init, inspect, diff, resume, verify, replay, demo):
+for verb in (merge, check, explain, methods, init, inspect, diff, extract_lora, resume, verify, replay, demo):
     app.command()(verb)
