@@ -208,20 +208,7 @@ PROBES = (
         "tokenizer block", LINEAR + "tokenizer:  # here\n  source: base\n", RECIPE, ("tokenizer", "not available yet")
     ),
     Probe("other vocabulary size", LINEAR, INPUT, (EMBEDDING, "34 rows", "32", "b"), more_tokens),
-    Probe(
-        "other vocabulary size, aligned on request",
-        TIES + "tokenizer_source: base\n",
-        INPUT,
-        (EMBEDDING, "b"),
-        more_tokens,
-    ),
-    Probe(
-        "other token order, aligned on request",
-        TIES + "tokenizer_source: base\n",
-        INPUT,
-        ("b", "vocabular"),
-        other_token_order,
-    ),
+    Probe("other token order", LINEAR, INPUT, ("b", "vocabulary", "number 3 is"), other_token_order),
     Probe("chat template misspelt", LINEAR + "chat_template: chatlm  # here\n", RECIPE, ("chatlm", "'chatml'")),
     # What mergekit finds late.
     Probe("wrong shape", LINEAR, INPUT, (UP, "[24, 16]", "[23, 16]", "b"), wrong_shape),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ligate.core.errors import InputError
 
@@ -13,51 +13,68 @@ from .documents import read_bytes, read_object
 Numbers = Mapping[int, str]
 
 
-def vocabulary_difference(wanted: Path, folder: Path) -> str | None:
-    """Where the model in `folder` has another token than the tokenizer in `wanted`, in words.
+class Vocabulary(NamedTuple):
+    """The tokens of a model by their numbers, and the file that tells them."""
 
-    None when every number of the wanted vocabulary stands for the same token, or when the folder has no tokenizer to
-    compare. Further tokens of the folder do not matter: the wanted tokenizer never produces them.
+    file: Path
+    numbers: Numbers
+
+
+def vocabulary(folder: Path) -> Vocabulary | None:
+    """What the tokenizer in a model's folder knows; None where there is no tokenizer.
 
     Raises:
-        InputError: a tokenizer file cannot be read.
+        InputError: its file is of a kind that is not understood, or is broken.
     """
-    here, there = _kinds(folder), _kinds(wanted)
-    common = [name for name in there if name in here]
-    if not here or not there:
+    kinds = _kinds(folder)
+    if not kinds:
         return None
-    if not common:
-        return f"`{here[0]}` here and `{there[0]}` there cannot be compared"
-    name = common[0]
-    if read_bytes(folder / name) == read_bytes(wanted / name) and name not in _SPLIT:
-        return None
-    read = _READERS[name]
-    return _difference(read(wanted), read(folder)) if read else f"the files `{name}` differ"
+    path = folder / kinds[0]
+    read = _READERS[kinds[0]]
+    if read is None:
+        hint = "load the tokenizer with transformers and save it: that writes `tokenizer.json`."
+        raise InputError("its tokens cannot be read from this kind of file", where=str(path), hint=hint)
+    return Vocabulary(path, read(folder))
 
 
-def has_vocabulary(folder: Path) -> bool:
-    """Whether the folder holds tokenizer files that can be compared."""
-    return bool(_kinds(folder))
+def vocabulary_clash(wanted: Path, folder: Path, rows: int) -> str | None:
+    """The first of the given number of rows that stands for one token here and for another one there, in words.
+
+    None as well where one folder has no tokenizer, or one that cannot be read: then nobody knows. A number that only
+    one of them uses is no clash.
+    """
+    names = (_kinds(wanted)[:1], _kinds(folder)[:1])
+    if not all(names) or (names[0] == names[1] and _same_bytes(wanted / names[0][0], folder / names[0][0])):
+        return None
+    try:
+        there, here = vocabulary(wanted), vocabulary(folder)
+    except InputError:
+        return None
+    if there is None or here is None:
+        return None
+    others = [n for n, token in here.numbers.items() if n < rows and there.numbers.get(n, token) != token]
+    if not others:
+        return None
+    first = min(others)
+    text = f"number {first} is {here.numbers[first]!r} here, {there.numbers[first]!r} there"
+    return f"{text}, and {len(others) - 1:,} more" if len(others) > 1 else text
+
+
+def _same_bytes(one: Path, other: Path) -> bool:
+    return one.name not in _SPLIT and read_bytes(one) == read_bytes(other)
 
 
 def _kinds(folder: Path) -> list[str]:
     return [name for name in _READERS if (folder / name).is_file()]
 
 
-def _difference(wanted: Numbers, found: Numbers) -> str | None:
-    others = [number for number, token in wanted.items() if found.get(number) != token]
-    if not others:
-        return None
-    first = min(others)
-    here = f"{found[first]!r} here" if first in found else "no token here"
-    text = f"number {first} is {here}, {wanted[first]!r} there"
-    return f"{text}, and {len(others) - 1:,} more" if len(others) > 1 else text
-
-
 def _fast(folder: Path) -> Numbers:
-    """`tokenizer.json` of the tokenizers library: a table or a list of pieces, and what was added to it."""
     path = folder / "tokenizer.json"
-    content = read_object(path)
+    return json_numbers(read_object(path), path)
+
+
+def json_numbers(content: Mapping[str, Any], path: Path) -> dict[int, str]:
+    """`tokenizer.json` of the tokenizers library: a table or a list of pieces, and what was added to it."""
     model = content.get("model")
     vocab = model.get("vocab") if isinstance(model, dict) else None
     if isinstance(vocab, list):  # unigram: [piece, score], numbered by place
@@ -66,10 +83,10 @@ def _fast(folder: Path) -> Numbers:
         found = _turned(vocab, path)
     added = content.get("added_tokens")
     entries = added if isinstance(added, list) else []
-    return found | {entry["id"]: entry["content"] for entry in entries if _is_token(entry)}
+    return found | {entry["id"]: entry["content"] for entry in entries if is_added_token(entry)}
 
 
-def _is_token(entry: Any) -> bool:
+def is_added_token(entry: Any) -> bool:
     return isinstance(entry, dict) and isinstance(entry.get("id"), int) and isinstance(entry.get("content"), str)
 
 
@@ -98,5 +115,5 @@ _READERS: Mapping[str, Callable[[Path], Numbers] | None] = {
     "vocab.txt": _lines,
     **dict.fromkeys(("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json"), None),
 }
-"""In the order in which they are trusted; None: only equal bytes are understood."""
+"""In the order in which they are trusted; None: not understood."""
 _SPLIT = ("vocab.json",)  # another file adds to it

@@ -7,7 +7,7 @@ import pytest
 
 from ligate.core.errors import InputError
 
-from .vocabulary import vocabulary_difference
+from .vocabulary import vocabulary, vocabulary_clash
 
 
 def folder(place: Path, **files: object) -> Path:
@@ -24,49 +24,53 @@ def fast(*tokens: str, added: tuple[tuple[int, str], ...] = (), unigram: bool = 
     return {"model": {"vocab": vocab}, "added_tokens": [{"id": i, "content": token} for i, token in added]}
 
 
-def test_equal_vocabularies_in_files_that_differ(tmp_path):
-    one = folder(tmp_path / "a", tokenizer_json=fast("x", "y", added=((2, "<s>"),)))
-    other = folder(tmp_path / "b", tokenizer_json={**fast("x", "y", "<s>"), "padding": None})
-    assert vocabulary_difference(one, other) is None
-
-
 @pytest.mark.parametrize("unigram", [False, True])
-def test_another_order_is_told_with_the_first_number(tmp_path, unigram):
-    one = folder(tmp_path / "a", tokenizer_json=fast("x", "y", "z", unigram=unigram))
-    other = folder(tmp_path / "b", tokenizer_json=fast("x", "z", "y", unigram=unigram))
-    assert vocabulary_difference(one, other) == "number 1 is 'z' here, 'y' there, and 1 more"
-
-
-def test_tokens_that_the_wanted_tokenizer_lacks_do_not_matter(tmp_path):
-    small = folder(tmp_path / "a", tokenizer_json=fast("x", "y"))
-    large = folder(tmp_path / "b", tokenizer_json=fast("x", "y", added=((2, "<pad>"),)))
-    assert vocabulary_difference(small, large) is None
-    assert vocabulary_difference(large, small) == "number 2 is no token here, '<pad>' there"
+def test_tokens_of_the_model_and_added_ones_by_their_numbers(tmp_path, unigram):
+    content = fast("x", "y", added=((2, "<s>"),), unigram=unigram)
+    found = vocabulary(folder(tmp_path / "a", tokenizer_json=content))
+    assert found is not None
+    assert found.numbers == {0: "x", 1: "y", 2: "<s>"}
+    assert found.file == tmp_path / "a" / "tokenizer.json"
 
 
 def test_a_table_with_added_tokens_and_a_list_of_lines(tmp_path):
-    one = folder(tmp_path / "a", vocab_json={"x": 0}, added={"<s>": 1})
-    other = folder(tmp_path / "b", vocab_json={"x": 0}, added={"<t>": 1})
-    assert vocabulary_difference(one, other) == "number 1 is '<t>' here, '<s>' there"
-    lines = folder(tmp_path / "c", vocab_txt="x\ny\n")
-    assert vocabulary_difference(lines, folder(tmp_path / "d", vocab_txt="x\nz\n")) == "number 1 is 'z' here, 'y' there"
+    table = vocabulary(folder(tmp_path / "a", vocab_json={"x": 0}, added={"<s>": 1}))
+    lines = vocabulary(folder(tmp_path / "b", vocab_txt="x\n<s>\n"))
+    assert table is not None and lines is not None
+    assert table.numbers == lines.numbers == {0: "x", 1: "<s>"}
 
 
-def test_files_that_are_not_understood_must_be_equal(tmp_path):
-    one, same = folder(tmp_path / "a", tokenizer_model="bytes"), folder(tmp_path / "b", tokenizer_model="bytes")
-    assert vocabulary_difference(one, same) is None
-    other = folder(tmp_path / "c", tokenizer_model="others")
-    assert vocabulary_difference(one, other) == "the files `tokenizer.model` differ"
+def test_a_folder_without_tokenizer_has_no_vocabulary(tmp_path):
+    assert vocabulary(folder(tmp_path / "a")) is None
 
 
-def test_nothing_to_compare_is_no_difference_but_two_formats_are(tmp_path):
-    one = folder(tmp_path / "a", tokenizer_json=fast("x"))
-    assert vocabulary_difference(one, folder(tmp_path / "b")) is None
-    assert "cannot be compared" in (vocabulary_difference(one, folder(tmp_path / "c", vocab_txt="x")) or "")
+def test_a_file_that_is_not_understood_is_named_with_the_way_out(tmp_path):
+    with pytest.raises(InputError, match="cannot be read") as caught:
+        vocabulary(folder(tmp_path / "a", tokenizer_model="bytes"))
+    assert "tokenizer.model" in str(caught.value) and "transformers" in caught.value.hint
 
 
 def test_a_broken_file_is_named(tmp_path):
-    one = folder(tmp_path / "a", tokenizer_json=fast("x"))
     with pytest.raises(InputError, match="no vocabulary") as caught:
-        vocabulary_difference(one, folder(tmp_path / "b", tokenizer_json={"model": {"vocab": {"x": "0"}}}))
+        vocabulary(folder(tmp_path / "b", tokenizer_json={"model": {"vocab": {"x": "0"}}}))
     assert "tokenizer.json" in str(caught.value)
+
+
+def test_a_clash_is_told_with_its_first_number(tmp_path):
+    one = folder(tmp_path / "a", tokenizer_json=fast("x", "y", "z"))
+    other = folder(tmp_path / "b", vocab_json={"x": 0, "z": 1, "y": 2})
+    assert vocabulary_clash(one, other, 3) == "number 1 is 'z' here, 'y' there, and 1 more"
+    assert vocabulary_clash(one, other, 2) == "number 1 is 'z' here, 'y' there"
+    assert vocabulary_clash(one, other, 1) is None  # the model has no row for it
+
+
+def test_a_number_that_one_side_alone_uses_is_no_clash(tmp_path):
+    small = folder(tmp_path / "a", tokenizer_json=fast("x", "y"))
+    large = folder(tmp_path / "b", tokenizer_json=fast("x", "y", added=((2, "<pad>"),)))
+    assert vocabulary_clash(small, large, 9) is vocabulary_clash(large, small, 9) is None
+
+
+def test_what_cannot_be_read_is_no_clash(tmp_path):
+    one = folder(tmp_path / "a", tokenizer_json=fast("x"))
+    for name, files in (("b", {}), ("c", {"tokenizer_model": "bytes"}), ("d", {"tokenizer_json": {"of": "d"}})):
+        assert vocabulary_clash(one, folder(tmp_path / name, **files), 9) is None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ligate.core.errors import LigateError
 
 Value = float | int | bool | str | None
+RowKind = Literal["default", "average", "zero", "mean", "model"]
 
 
 class Place(NamedTuple):
@@ -108,9 +109,30 @@ class Step:
     whole: bool = True  # False: its text has problems, so what seems to be lacking may only be misspelt
 
 
+class TokenRow(NamedTuple):
+    """Where a token's row comes from in the models that lack it; with `force`, in all models.
+
+    default   the base's row, else the average of the models that have the token
+    average   the average of the models that have the token
+    zero      zeros
+    mean      the average of all other rows of the model itself
+    model     a row of `model`: this token's, or that of `other` (a token, or the number of a row)
+    """
+
+    token: str
+    kind: RowKind = "default"
+    model: str | None = None
+    other: str | int | None = None
+    force: bool = False
+    place: Place = Place()
+
+
 @dataclass(frozen=True)
 class Output:
-    """What is written. `donor` gives config, tokenizer and code; `dtype` None keeps that of the base or first model."""
+    """What is written. `donor` gives config, tokenizer and code; `dtype` None keeps that of the base or first model.
+
+    With `tokenizer` or `union`, rows of the models' vocabularies are put together by token before they are merged.
+    """
 
     dtype: str | None = None
     shard_bytes: int = 5_000_000_000
@@ -118,6 +140,9 @@ class Output:
     tokenizer: str | None = None  # label; None: the donor's
     drop: tuple[str, ...] = ()  # globs on tensor names that are left out on request
     chat_template: str | None = None  # Jinja text for the tokenizer; "auto": the one that most of the models have
+    union: bool = False  # the tokenizer of the base or first model, with the tokens of all others
+    tokens: tuple[TokenRow, ...] = ()
+    row_multiple: int = 1  # of the number of rows of the vocabulary
     place: Place = Place()
 
 

@@ -13,7 +13,18 @@ import yaml
 
 from ligate.core.method import Card
 from ligate.core.params import Param
-from ligate.recipe.schema import AdapterSpec, Gradient, Output, Recipe, Setting, Slice, SourceSpec, Step
+from ligate.recipe.dialects.ligate_tokenizer import UNION
+from ligate.recipe.schema import (
+    AdapterSpec,
+    Gradient,
+    Output,
+    Recipe,
+    Setting,
+    Slice,
+    SourceSpec,
+    Step,
+    TokenRow,
+)
 
 Lookup = Callable[[str], Card]
 Paths = Callable[[SourceSpec | AdapterSpec, str], str]
@@ -166,10 +177,25 @@ def _output(output: Output) -> dict[str, Any]:
     data["shard_size"] = f"{output.shard_bytes // 10**9}GB" if whole else str(output.shard_bytes)
     if output.donor:
         data["donor"] = output.donor
-    if output.tokenizer:
-        data["tokenizer"] = output.tokenizer
+    if output.tokenizer or output.union:
+        data["tokenizer"] = _tokenizer(output)
     if output.chat_template:
         data["chat_template"] = output.chat_template
     if output.drop:
         data["drop"] = list(output.drop)
     return data
+
+
+def _tokenizer(output: Output) -> str | dict[str, Any]:
+    """As a word where nothing else is said."""
+    source = output.tokenizer or UNION
+    if not output.tokens and output.row_multiple == 1:
+        return source
+    rows = {"tokens": {row.token: _token_row(row) for row in output.tokens}} if output.tokens else {}
+    return {"source": source, **rows, "pad_to_multiple_of": output.row_multiple}
+
+
+def _token_row(row: TokenRow) -> dict[str, Any]:
+    other = {"id" if isinstance(row.other, int) else "token": row.other} if row.other is not None else {}
+    source = {"model": row.model, **other} if row.kind == "model" else row.kind
+    return {**({} if row.kind == "default" else {"source": source}), "force": row.force}

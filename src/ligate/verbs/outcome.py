@@ -25,6 +25,7 @@ from .model_card import NAME as CARD
 from .model_card import Parent, model_card, parent
 from .sources import absolute, is_local
 from .tokenizers import result_sidecars
+from .vocabularies import Aligned
 from .workplace import log_of
 
 
@@ -45,9 +46,9 @@ def parents(recipe: Recipe, sources: Mapping[str, Source]) -> tuple[Parent, ...]
     return tuple(found)
 
 
-def write_sidecars(recipe: Recipe, sources: Mapping[str, Source], edits: Mapping[str, Any], folder: Path) -> None:
+def write_sidecars(recipe: Recipe, vocabulary: Aligned, edits: Mapping[str, Any], folder: Path) -> None:
     """Configuration, tokenizer and code of the donor, with what the merge changed in them."""
-    place_sidecars(result_sidecars(recipe, sources, edits), folder)
+    place_sidecars(result_sidecars(recipe, vocabulary, edits), folder)
 
 
 def write_record(draft: Record, family: Sequence[Parent], folder: Path) -> Record:

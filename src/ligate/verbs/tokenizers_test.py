@@ -5,42 +5,57 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from ligate.core.errors import InputError
 
 from .merge import merge
 
 RECIPE = {"sources": {"a": "a", "b": "b", "c": "c"}, "merge": {"method": "linear", "models": ["a", "b", "c"]}}
+ROWS = "embed_tokens.weight"
 
 
 @pytest.fixture(autouse=True)
 def _models(tmp_path, monkeypatch):
-    """a and b agree on tokens and templates; c has other tokens and another template."""
+    """a and b agree on tokens and templates; c has its tokens the other way round and another template."""
     monkeypatch.chdir(tmp_path)
     for label, words, template in (("a", "xy", "T1"), ("b", "xy", "T2"), ("c", "yx", "T2")):
         folder = tmp_path / label
         folder.mkdir()
-        save_file({"w": np.ones(2, np.float32)}, folder / "model.safetensors")
+        rows = np.float32([[ord(word)] for word in words])
+        save_file({ROWS: rows, "w": np.ones(2, np.float32)}, folder / "model.safetensors")
         vocab = {word: number for number, word in enumerate(words)}
         (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocab}}))
         (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": label, "chat_template": template}))
 
 
-def merged(**output: str) -> Path:
-    merge({**RECIPE, "output": output}, "out", overwrite=True)
+def merged(recipe: dict | None = None, **output: object) -> Path:
+    merge({**(recipe or RECIPE), "output": output}, "out", overwrite=True)
     return Path("out")
 
 
-def test_a_model_with_another_vocabulary_is_named_when_a_tokenizer_is_asked_for():
+def test_without_a_policy_a_model_that_means_other_tokens_is_named_with_the_first_of_them():
     with pytest.raises(InputError) as caught:
-        merged(tokenizer="a")
-    assert "model c" in str(caught.value) and "number 0 is 'y' here, 'x' there" in str(caught.value)
+        merged()
+    told = str(caught.value)
+    assert "model c" in told and "that of `a`: number 0 is 'y' here, 'x' there, and 1 more" in told
+    assert "tokenizer: union" in told
     assert not Path("out").exists()
 
 
-def test_nothing_is_compared_when_no_tokenizer_is_asked_for():
+def test_rows_of_a_tokenizer_that_was_asked_for_stand_in_its_order():
+    assert load_file(merged(tokenizer="a") / "model.safetensors")[ROWS].ravel().tolist() == [120, 121]
+    out = merged(tokenizer="c")
+    assert load_file(out / "model.safetensors")[ROWS].ravel().tolist() == [121, 120]
+    assert json.loads((out / "tokenizer_config.json").read_text())["eos_token"] == "c"
+
+
+def test_nothing_is_compared_where_no_tensor_has_a_row_per_token():
+    for label in "abc":
+        save_file({"w": np.ones(2, np.float32)}, Path(label) / "model.safetensors")
     assert json.loads((merged() / "tokenizer_config.json").read_text())["eos_token"] == "a"
+    with pytest.raises(InputError, match="no tensor with a row per token is known"):
+        merged(tokenizer="a")
 
 
 def test_a_model_without_tokenizer_has_none_to_give():
@@ -53,16 +68,16 @@ def test_a_model_without_tokenizer_has_none_to_give():
 
 
 def test_a_chat_template_takes_the_place_of_the_donors():
-    out = merged(chat_template="{{ x }}")
+    out = merged(tokenizer="a", chat_template="{{ x }}")
     assert (out / "chat_template.jinja").read_text() == "{{ x }}"
     assert json.loads((out / "tokenizer_config.json").read_text()) == {"eos_token": "a"}
 
 
 def test_auto_takes_the_template_that_most_of_the_models_have():
-    assert (merged(chat_template="auto") / "chat_template.jinja").read_text() == "T2"
+    assert (merged(tokenizer="a", chat_template="auto") / "chat_template.jinja").read_text() == "T2"
 
 
 def test_auto_without_any_template_writes_none():
     for label in "abc":
         Path(label, "tokenizer_config.json").write_text("{}")
-    assert not (merged(chat_template="auto") / "chat_template.jinja").exists()
+    assert not (merged(tokenizer="a", chat_template="auto") / "chat_template.jinja").exists()

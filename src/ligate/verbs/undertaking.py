@@ -15,8 +15,9 @@ from ligate.recipe.schema import Recipe
 from .canonical import Lookup
 from .preflight import Stage, bytes_needed, guard_output, plan_all
 from .sources import Sources, open_sources
-from .tokenizers import tokenizer_complaints
+from .tokenizers import lost_tokens, template_complaints
 from .twice import same_models
+from .vocabularies import Aligned, aligned
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,16 @@ class Undertaking:
 
     recipe: Recipe
     out: Path
-    sources: Sources
+    vocabulary: Aligned
     stages: tuple[Stage, ...]
     config_edits: Mapping[str, Any]
     notes: tuple[str, ...]
     lookup: Lookup
     how: How
+
+    @property
+    def sources(self) -> Sources:
+        return self.vocabulary.sources
 
 
 @contextmanager
@@ -57,14 +62,16 @@ def undertaking(
     found: list[LigateError] = [*recipe.problems, *review(recipe, lookup), *same_models(recipe)]
     sources = open_sources(recipe, found)
     try:
-        found += tokenizer_complaints(recipe, sources)
-        planned = plan_all(recipe, sources, lookup, found, threads=how.threads, memory=how.memory)
+        vocabulary = aligned(recipe, sources, found)
+        found += template_complaints(recipe, sources)
+        planned = plan_all(recipe, vocabulary.sources, lookup, found, threads=how.threads, memory=how.memory)
         if out is not None:
             needed = bytes_needed(planned.stages) if planned else 0
             found += guard_output(out, sources, max(needed - taken, 0), overwrite=how.overwrite)
         raise_all(list({str(error): error for error in found}.values()))
         if planned is not None:  # else something was found
-            notes = (*recipe.notes, *planned.notes)
-            yield Undertaking(recipe, out or Path(), sources, planned.stages, planned.config_edits, notes, lookup, how)
+            notes = (*recipe.notes, *vocabulary.notes, *lost_tokens(recipe, vocabulary), *planned.notes)
+            edits = planned.config_edits
+            yield Undertaking(recipe, out or Path(), vocabulary, planned.stages, edits, notes, lookup, how)
     finally:
         sources.close()

@@ -25,6 +25,8 @@ from ligate.recipe.schema import (
     Value,
 )
 
+from .ligate_tokenizer import UNION, tokenizer
+
 TOP = ("sources", "merge", "steps", "output", "seed")
 SOURCE = ("path", "revision", "adapter", "strip_prefix", "alias")
 ADAPTER = ("path", "revision", "scale")
@@ -294,14 +296,18 @@ def _output(reading: _Labels, item: Item | None) -> Output:
     fields = reading.fields(item, "`output`", OUTPUT, _HOMES)
     drop = fields.get("drop")
     one = drop is not None and isinstance(drop.value, str)
+    asked = tokenizer(reading, reading.label, fields.get("tokenizer"))
     globs = [drop] if drop is not None and one else reading.entries(drop, "`drop`")
     return Output(
         _dtype(reading, fields.get("dtype")),
         _size(reading, fields.get("shard_size")),
         reading.label(fields.get("donor"), "`donor`"),
-        reading.label(fields.get("tokenizer"), "`tokenizer`"),
+        asked.tokenizer,
         tuple(reading.text(glob, "`drop`") or "" for glob in globs),
         chat_template=reading.text(fields.get("chat_template"), "`chat_template`"),
+        union=asked.union,
+        tokens=asked.tokens,
+        row_multiple=asked.row_multiple,
         place=item.place if item else Place(),
     )
 
@@ -336,7 +342,8 @@ def _check_names(
     before = len(reading.problems)
     judged: list[Step] = []
     known = dict.fromkeys(sources, "source")
-    used = {output.donor, output.tokenizer}
+    wishes = [("token", row.model) for row in output.tokens]
+    used = {output.donor, output.tokenizer, *(label for _, label in wishes)}
     for step in steps:
         so_far = len(reading.problems)
         used |= _check_step_names(reading, step, known)
@@ -345,10 +352,13 @@ def _check_names(
             reading.problem(f"a step has the name of the {known[step.name]} `{step.name}`", step.place, "rename it")
         elif step.name:
             known[step.name] = "step"
-    for key, label in (("donor", output.donor), ("tokenizer", output.tokenizer)):
+    for key, label in (("donor", output.donor), ("tokenizer", output.tokenizer), *wishes):
         if label is not None and label not in sources:
             place = reading.used_at.get(label, output.place)
             reading.problem(f"`{key}: {label}` is no source", place, nearest(label, sources))
+    if output.union and UNION in sources:
+        text = f"`tokenizer: {UNION}` takes the tokens of all models, and a source has this name too"
+        reading.problem(text, output.place, "give the source another name")
     if steps and len(reading.problems) == before and all(step.whole for step in judged):  # else it would be told twice
         _check_used(reading, sources, steps, used)
     return tuple(judged)
