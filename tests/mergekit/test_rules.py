@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from rule_cases import CASES, SHAPE, RuleCase
+from rule_cases import CASES, SHAPE, RuleCase, inputs
 
 from ligate.core.method import Site
 from ligate.methods import _catalogue
@@ -51,20 +51,17 @@ def ours(case: RuleCase) -> torch.Tensor:
     params = Values(card, step.settings, step.models, step.place).at("w", ["w"] * case.models, None, findings)
     assert not findings.errors()
     base, changes, noise = (tensor(NUMBERS[name]) for name in ("base", "changes", "noise"))
-    changes = changes[: case.models]
-    changes[0] *= case.shrink
-    if case.shrink:
-        changes[1:] *= case.shrink
+    base, models = inputs(case, base, changes)
     place = Site("w", SHAPE, 0, lambda model, step: noise[model])
     assert (step.base is not None) == case.base
-    return card.function(base if case.base else None, base + changes, site=place, **params)
+    return card.function(base if case.base else None, models, site=place, **params)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_tensor_comes_out_as_from_mergekit(case):
     theirs = tensor(NUMBERS["merged"][case.name])
     torch.testing.assert_close(ours(case), theirs, **NEAR.get(case.method, EXACT))
-    base = tensor(NUMBERS["base"])
+    base, _ = inputs(case, tensor(NUMBERS["base"]), tensor(NUMBERS["changes"]))
     assert (theirs - base).abs().max() > 1e-9, "the case shows nothing"
 
 

@@ -103,6 +103,7 @@ class Draw:
     def __init__(self, name: str, number: int) -> None:
         self.name = name
         self.method = METHODS[name]
+        self.plain = number == 0  # nothing but what must be given, and a density
         self.luck = random.Random(f"{name} {number}")
         self.form = ("models", "slices", "models", "module")[number % 4]
         self.stacked = name == "passthrough" and self.form == "slices"
@@ -154,7 +155,8 @@ class Draw:
         shared: Written = {}
         inputs = [*self.labels, *(("base",) if self.base and self.name == "linear" else ())]
         for name, param in self.method.params.items():
-            if not param.needed and self.luck.random() < 0.3:
+            skipped = name != "density" if self.plain else self.luck.random() < 0.3
+            if skipped and not param.needed:
                 continue
             having = self.luck.sample(inputs, self.luck.randint(0, len(inputs))) if param.own else []
             for label in having:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import torch
 from mergekit.merge_methods.api import merge_tensors
-from rule_cases import CASES, SHAPE, STRETCH, RuleCase
+from rule_cases import CASES, SHAPE, STRETCH, RuleCase, inputs
 
 
 def tensors() -> tuple[torch.Tensor, torch.Tensor]:
@@ -30,11 +30,7 @@ def _short(numbers: torch.Tensor) -> torch.Tensor:
 
 
 def merged(case: RuleCase, base: torch.Tensor, changes: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    changes = changes[: case.models].clone()
-    changes[0] *= case.shrink
-    if case.shrink:
-        changes[1:] *= case.shrink
-    models = list(base + changes)
+    base, models = inputs(case, base, changes)
     draws = iter(noise[[k for k, share in enumerate(_densities(case)) if share < 1]])
     torch.bernoulli = lambda chances: _drawn(chances, draws)
     named = {key: tuple(value) if isinstance(value, list) else value for key, value in case.params.items()}
