@@ -29,4 +29,7 @@ StripPrefix = Annotated[
     ),
 ]
 Dtype = Annotated[str | None, typer.Option(help="Store as bfloat16, float16, float32 or float64.")]
-ShardSize = Annotated[str | None, typer.Option(metavar="SIZE", help="Largest size of one weight file. Default: 5GB.")]
+ShardSize = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Largest size of one weight file. Default: 5GB; of a single file one again."),
+]

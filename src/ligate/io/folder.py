@@ -84,6 +84,13 @@ def stems(folder: Path) -> Mapping[str, str]:
     return {"": "model"} | {prefix: _stem(weights) for prefix, weights in model_weights(folder).items()}
 
 
+def file_stem(name: str) -> str:
+    """This name for the only weight file of a folder, if the folder can then still be told to be a model."""
+    file = f"{name}.safetensors"
+    fine = not name.startswith(".") and file not in _ADAPTERS and not _SERIES.fullmatch(file)
+    return name if fine else "model"
+
+
 def looks_like_model(folder: Path) -> bool:
     """Whether somebody could call this folder a model; an index of files that are not there counts too."""
     told_by = ("ligate.json", "config.json", _PIPELINE, "modules.json")

@@ -11,6 +11,7 @@ from ligate.core.errors import LigateError, RecipeError, raise_all
 from ligate.core.suggest import nearest
 from ligate.core.tensors import Header, Source
 from ligate.engine.plan import Operand, Out, Plan
+from ligate.io.folder import INDEX
 
 from .findings import Findings
 from .outs import Maker, Store
@@ -19,6 +20,10 @@ from .review import Cards, Lookup, review_step
 from .schema import Gradient, Recipe, Setting, Step
 from .slices import labels as step_labels
 from .slices import sliced_parts
+
+_SHARD = 5_000_000_000  # bytes
+_ANY_SIZE = 1 << 62
+_DIGEST = re.compile(r"hash|sha256|digest", re.IGNORECASE)
 
 
 def step_order(recipe: Recipe) -> tuple[Step, ...]:
@@ -60,10 +65,10 @@ def resolve(recipe: Recipe, step: Step, sources: Mapping[str, Source], lookup: L
     if parts and not any(part.rows for part in parts):
         findings.add(RecipeError("no tensor is left to merge", where=str(step.place)))
     raise_all(findings.errors())
-    metadata = dict(sources[donor(recipe, step)].metadata())
+    giver = sources[donor(recipe, step)]
     if step.slices:
         dropped += _outside_slices(kept, outs)
-    return Plan(labels, outs, dropped, recipe.seed, recipe.output.shard_bytes, metadata)
+    return Plan(labels, outs, dropped, recipe.seed, _shard_bytes(recipe, giver), _metadata(giver))
 
 
 def compared(recipe: Recipe, step: Step, sources: Mapping[str, Source]) -> tuple[LigateError, ...]:
@@ -136,6 +141,23 @@ def _store(recipe: Recipe, step: Step, sources: Mapping[str, Source]) -> Store:
         return lambda label, name, header: "F64" if header.native == "F64" else "F32"
     origins = {label: sources[origin(recipe, label)].headers() for label in step_labels(step)}
     return lambda label, name, header: origins[label].get(name, header).native
+
+
+def is_one_file(donor: Source) -> bool:
+    """Whether a model is a file without a folder around it, as image models often are; so is what is made of it."""
+    files = donor.files()
+    return donor.folder is None and bool(files) and not any(file.name.endswith(INDEX) for file in files)
+
+
+def _shard_bytes(recipe: Recipe, donor: Source) -> int:
+    if recipe.output.shard_bytes is not None:
+        return recipe.output.shard_bytes
+    return _ANY_SIZE if is_one_file(donor) else _SHARD
+
+
+def _metadata(donor: Source) -> Mapping[str, str]:
+    """What the donor's files say of themselves, except for digests: those are of other numbers."""
+    return {key: text for key, text in donor.metadata().items() if not _DIGEST.search(key)}
 
 
 def _without_dropped(patterns: Sequence[str], headers: Headers) -> tuple[Headers, tuple[Operand, ...]]:

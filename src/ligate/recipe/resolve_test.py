@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -289,13 +290,16 @@ class Paper:
     """A source of which only the headers exist."""
 
     def __init__(self, label: str, headers: Mapping[str, Any]) -> None:
-        self.label, self._headers = label, headers
+        self.label, self._headers, self.folder = label, headers, None
 
     def headers(self) -> Mapping[str, Any]:
         return self._headers
 
     def metadata(self) -> Mapping[str, str]:
         return {}
+
+    def files(self) -> Sequence[Path]:
+        return ()
 
     def place(self, name: str) -> str:
         return "file"

@@ -135,7 +135,7 @@ class Output:
     """
 
     dtype: str | None = None
-    shard_bytes: int = 5_000_000_000
+    shard_bytes: int | None = None  # None: 5 GB; all in one file where the donor is a file
     donor: str | None = None
     tokenizer: str | None = None  # label; None: the donor's
     drop: tuple[str, ...] = ()  # globs on tensor names that are left out on request

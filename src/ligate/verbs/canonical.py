@@ -173,8 +173,9 @@ def _value(setting: Setting) -> Any:
 
 def _output(output: Output) -> dict[str, Any]:
     data: dict[str, Any] = {"dtype": output.dtype} if output.dtype else {}
-    whole = output.shard_bytes % 10**9 == 0
-    data["shard_size"] = f"{output.shard_bytes // 10**9}GB" if whole else str(output.shard_bytes)
+    if output.shard_bytes is not None:
+        whole = output.shard_bytes % 10**9 == 0
+        data["shard_size"] = f"{output.shard_bytes // 10**9}GB" if whole else str(output.shard_bytes)
     if output.donor:
         data["donor"] = output.donor
     if output.tokenizer or output.union:

@@ -16,10 +16,10 @@ from ligate.engine import record as records
 from ligate.engine.record import StepRecord
 from ligate.engine.run import run
 from ligate.io import open_source
-from ligate.io.folder import stems
+from ligate.io.folder import file_stem, stems
 from ligate.io.publish import aside_of, discard, publish
 from ligate.io.writer import FolderSink
-from ligate.recipe.resolve import donor
+from ligate.recipe.resolve import donor, is_one_file
 from ligate.recipe.schema import Recipe
 
 from .beside import write_file
@@ -180,9 +180,12 @@ def _run_stage(
 
 
 def _stems(job: Undertaking, stage: Stage) -> Mapping[str, str]:
-    """The weight files are called as the donor's, whose loaders expect that."""
-    folder = job.sources[donor(job.recipe, stage.step)].folder
-    return stems(folder) if folder else {"": "model"}
+    """The weight files are called as the donor's, whose loaders expect that; a single file as its folder."""
+    giver = job.sources[donor(job.recipe, stage.step)]
+    if giver.folder:
+        return stems(giver.folder)
+    named = is_one_file(giver) and stage is job.stages[-1]
+    return {"": file_stem(os.path.basename(os.path.abspath(job.out))) if named else "model"}
 
 
 def _claims(path: Path, plan: str) -> journals.Claims | None:

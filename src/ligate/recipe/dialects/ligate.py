@@ -323,15 +323,15 @@ def _dtype(reading: Reading, item: Item | None) -> str | None:
     return name
 
 
-def _size(reading: Reading, item: Item | None) -> int:
+def _size(reading: Reading, item: Item | None) -> int | None:
     written = reading.text(item, "`shard_size`")
     if item is None or written is None:
-        return Output.shard_bytes
+        return None
     found = _SIZE.fullmatch(written.strip())
     size = round(float(found[1]) * _UNITS[found[2].lower().removesuffix("b")]) if found else 0
     if size < 1:
         reading.problem(f"`shard_size` must be a size such as 5GB, not {written!r}", item.place)
-        return Output.shard_bytes
+        return None
     return size
 
 
