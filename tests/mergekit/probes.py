@@ -203,9 +203,36 @@ PROBES = (
     ),
     Probe("key given twice", LINEAR + "dtype: float32\ndtype: bfloat16  # here\n", RECIPE, ("dtype", "second time")),
     # Vocabularies.
-    Probe("union of tokenizers", LINEAR + "tokenizer_source: union  # here\n", RECIPE, ("union", "not available yet")),
     Probe(
-        "tokenizer block", LINEAR + "tokenizer:  # here\n  source: base\n", RECIPE, ("tokenizer", "not available yet")
+        "two policies for tokenizers",
+        LINEAR + "tokenizer: {source: union}\ntokenizer_source: base  # here\n",
+        RECIPE,
+        ("tokenizer_source", "keep one"),
+    ),
+    Probe(
+        "row of a token that the model lacks",
+        LINEAR + "tokenizer:\n  tokens:\n    new: {source: models/a}  # here\n",
+        RECIPE,
+        ("'new'", "`a`"),
+    ),
+    Probe(
+        "row beyond the last",
+        LINEAR
+        + "tokenizer:\n  tokens:\n    new: {source: {kind: model_token, model: models/a, token_id: 99}}  # here\n",
+        RECIPE,
+        ("no row 99", "has 32"),
+    ),
+    Probe(
+        "token forced to nothing",
+        LINEAR + "tokenizer:\n  tokens:\n    t4: {force: true}  # here\n",
+        RECIPE,
+        ("'t4'", "where its row comes from"),
+    ),
+    Probe(
+        "source of a row misspelt",
+        LINEAR + "tokenizer:\n  tokens:\n    t4:\n      source: {kind: zeros}  # here\n",
+        RECIPE,
+        ("zeros", "model_token"),
     ),
     Probe("other vocabulary size", LINEAR, INPUT, (EMBEDDING, "34 rows", "32", "b"), more_tokens),
     Probe("other token order", LINEAR, INPUT, ("b", "vocabulary", "number 3 is"), other_token_order),

@@ -10,16 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ligate.recipe.nodes import Item, Reading
-from ligate.recipe.schema import Output, Place, Recipe, SourceSpec
+from ligate.recipe.schema import Output, Place, Recipe, SourceSpec, TokenRow
 
 from . import mergekit_models as models
 from . import mergekit_syntax as syntax
+from .ligate_tokenizer import UNION
+from .mergekit_references import Reference
 from .mergekit_step import dtype, step
-from .mergekit_syntax import Document, Reference
+from .mergekit_syntax import Document
 from .mergekit_templates import template
+from .mergekit_tokenizer import AskedRow
 
 Names = Mapping[str, Document]
 Labels = Mapping[Reference, str]
+_TOKENS = ("tokenizer_source", "tokenizer", "chat_template")
 
 
 def read(documents: Sequence[Item]) -> Recipe:
@@ -30,7 +34,7 @@ def read(documents: Sequence[Item]) -> Recipe:
     names = _names(reading, merges)
     ordered = _ordered(reading, merges, names)
     used = [reference for merge in ordered for reference, _ in _references(merge) if reference.path not in names]
-    labels = models.labels(used, names)
+    labels = models.labels(used, {*names, UNION})  # the record says `tokenizer: union`
     sources = _sources(reading, ordered, names, labels)
     steps = tuple(step(reading, notes, merge, labels, last=merge is ordered[-1]) for merge in ordered)
     output = _output(reading, notes, ordered, names, labels)
@@ -84,8 +88,8 @@ def _references(merge: Document) -> Iterator[tuple[Reference, Place]]:
         if entry.base:
             yield entry.base, entry.place
         yield from ((one.model, one.place) for one in entry.inputs)
-    if isinstance(merge.tokenizer, Reference):
-        yield merge.tokenizer, merge.fields["tokenizer_source"].place
+    if merge.tokenizer:
+        yield from merge.tokenizer.models()
 
 
 def _sources(reading: Reading, ordered: Sequence[Document], names: Names, labels: Labels) -> Mapping[str, SourceSpec]:
@@ -107,18 +111,31 @@ def _output(reading: Reading, notes: list[str], ordered: Sequence[Document], nam
     line = _donor_line(result, names)
     donor = _donor(line[-1])
     asked = next((merge.tokenizer for merge in line if merge.tokenizer), None)
-    tokenizer = _on_disk(asked, names) if isinstance(asked, Reference) else donor if asked else None
+    tokenizer = asked and (donor if asked.source == "base" else _on_disk(asked.source, names))
     templates = [template(reading, merge.fields.get("chat_template")) for merge in line]
     for merge in ordered[:-1]:
-        unheard = ("random_seed",) if merge in line else ("random_seed", "tokenizer_source", "chat_template")
+        unheard = ("random_seed",) if merge in line else ("random_seed", *_TOKENS)
         _note_unheard(notes, merge, unheard)
     return Output(
         dtype(reading, result),
         donor=labels.get(donor) if donor else None,
         tokenizer=labels.get(tokenizer) if tokenizer else None,
         chat_template=next((text for text in templates if text), None),
+        union=asked is not None and asked.source == "union",
+        tokens=tuple(_row(reading, one, labels) for one in asked.rows) if asked else (),
+        row_multiple=asked.row_multiple if asked else 1,
         place=result.place,
     )
+
+
+def _row(reading: Reading, asked: AskedRow, labels: Labels) -> TokenRow:
+    if asked.model is None:
+        return asked.row
+    label = labels.get(asked.model)
+    if label is None and asked.model.path:
+        text = f"the row of {asked.row.token!r} cannot come from `{asked.model.path}`, a merge of this file"
+        reading.problem(text, asked.row.place, "name a model on disk")
+    return asked.row._replace(model=label)
 
 
 def _donor_line(result: Document, names: Names) -> list[Document]:
@@ -134,8 +151,10 @@ def _donor(merge: Document) -> Reference | None:
     return merge.base or next((one.model for one in inputs), None)
 
 
-def _on_disk(reference: Reference, names: Names) -> Reference | None:
-    """The model itself; for a merge of this file the one that gives it its config."""
+def _on_disk(reference: Reference | str, names: Names) -> Reference | None:
+    """The model itself; for a merge of this file the one that gives it its config. None for a word."""
+    if isinstance(reference, str):
+        return None
     return _donor(_donor_line(names[reference.path], names)[-1]) if reference.path in names else reference
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from ligate.recipe.schema import AdapterSpec, Place, SourceSpec
 
-from .mergekit_syntax import Reference
+from .mergekit_references import Reference
 
 
 def labels(references: Iterable[Reference], taken: Collection[str]) -> Mapping[Reference, str]:

@@ -10,8 +10,9 @@ from ligate.recipe.schema import Setting, Slice, SliceModel, Step
 
 from . import mergekit_syntax as syntax
 from .mergekit_methods import Rule, method_id
+from .mergekit_references import Reference
 from .mergekit_rules import Meant, rule
-from .mergekit_syntax import Document, Given, Input, Reference
+from .mergekit_syntax import Document, Given, Input
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 

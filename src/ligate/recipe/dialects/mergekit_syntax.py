@@ -9,6 +9,9 @@ from typing import NamedTuple
 from ligate.recipe.nodes import Item, Reading
 from ligate.recipe.schema import Place
 
+from .mergekit_references import Reference, reference
+from .mergekit_tokenizer import AskedTokenizer, asked_tokenizer
+
 PARAMETERS = (
     *("weight", "density", "normalize", "rescale", "lambda", "int8_mask", "t", "scale", "gamma", "epsilon"),
     *("select_topk", "nuslerp_flatten", "nuslerp_row_wise", "normalize_weights", "eps", "max_iter", "tol"),
@@ -25,7 +28,6 @@ SOURCE = ("model", "layer_range", "parameters")
 SLICE = ("sources", "base_model", "residual_weight", "parameters")
 MODULE = ("models", "slices", "parameters")
 FILTER = ("filter", "value")
-REFERENCE = ("model", "lora", "override_architecture")
 
 _HOMES = {
     **dict.fromkeys(PARAMETERS, "under `parameters:`"),
@@ -37,15 +39,6 @@ _HOMES = {
     "out_path": "on the command line: `ligate merge CONFIG OUT`; for a later merge of the same file give it a `name:`",
 }
 _OLD = {"pattern": "under the name `filter:`, as mergekit calls it by now"}
-
-
-class Reference(NamedTuple):
-    """A model as mergekit names it: `path[@revision][+lora[@revision]]`."""
-
-    path: str
-    revision: str | None = None
-    lora: str | None = None
-    lora_revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +89,7 @@ class Document:
     inputs: tuple[Input, ...]
     slices: tuple[Slice, ...]
     given: tuple[Given, ...]
-    tokenizer: Reference | str | None  # "base" is kept as a word
+    tokenizer: AskedTokenizer | None
     place: Place
 
 
@@ -115,7 +108,7 @@ def document(reading: Reading, item: Item, notes: list[str]) -> Document:
         tuple(_model(reading, entry, notes) for entry in reading.entries(body.get("models"), "`models`")),
         tuple(_slice(reading, entry, notes) for entry in reading.entries(body.get("slices"), "`slices`")),
         (*module, *_parameters(reading, fields.get("parameters"))),
-        _tokenizer(reading, fields, notes),
+        asked_tokenizer(reading, fields, notes),
         method.place if method else item.place,
     )
 
@@ -198,66 +191,6 @@ def _layers(reading: Reading, item: Item | None, around: Item) -> Layers:
     if not 0 <= ends[0] < ends[1]:
         reading.problem(f"`layer_range` [{ends[0]}, {ends[1]}] takes no layer", item.place, hint)
     return Layers(ends[0], ends[1], item.place)
-
-
-def reference(reading: Reading, item: Item | None, notes: list[str]) -> Reference | None:
-    """A model as a text or as a mapping; None where there is none, or where it cannot be understood."""
-    if item is None or item.value is None:
-        return None
-    if not isinstance(item.value, Mapping):
-        written = reading.text(item, "a model")
-        return _parsed(reading, written, item.place) if written else None
-    fields = reading.fields(item, "a model", REFERENCE)
-    if "override_architecture" in fields:
-        text = "`override_architecture` has no effect: tensors are merged by their names, whatever the architecture"
-        notes.append(f"{fields['override_architecture'].place}: {text}")
-    model = _located(reading, fields.get("model"))
-    if model is None:
-        reading.problem("`model:` is missing", item.place, "a folder, or org/name on the Hub")
-        return None
-    return Reference(*model, *(_located(reading, fields.get("lora")) or ()))
-
-
-def _parsed(reading: Reading, written: str, place: Place) -> Reference | None:
-    parts = written.split("+")
-    if len(parts) > 2 or any(part.count("@") > 1 or not part.partition("@")[0] for part in parts):
-        hint = "a model is `path[@revision][+lora[@revision]]`; use the mapping form for a path with `+` or `@`"
-        reading.problem(f"`{written}` cannot be understood", place, hint)
-        return None
-    return Reference(*_split(parts[0]), *(_split(parts[1]) if len(parts) > 1 else ()))
-
-
-def _split(text: str) -> tuple[str, str | None]:
-    path, _, revision = text.partition("@")
-    return path, revision or None
-
-
-def _located(reading: Reading, item: Item | None) -> tuple[str, str | None] | None:
-    """`path@revision`, or `{path: ..., revision: ...}`, where the path may hold any sign."""
-    if item is None or item.value is None:
-        return None
-    if not isinstance(item.value, Mapping):
-        written = reading.text(item, "a path")
-        return _split(written) if written else None
-    fields = reading.fields(item, "a path", ("path", "revision"))
-    path = reading.text(fields.get("path"), "`path`")
-    if not path:
-        reading.problem("`path:` is missing", item.place)
-    return path or "", reading.text(fields.get("revision"), "`revision`")
-
-
-def _tokenizer(reading: Reading, fields: Mapping[str, Item], notes: list[str]) -> Reference | str | None:
-    block, source = fields.get("tokenizer"), fields.get("tokenizer_source")
-    hint = "`tokenizer_source: base`, or a model, takes that model's tokenizer where all vocabularies are equal"
-    if block is not None and block.value is not None:
-        reading.problem("the `tokenizer:` block is not available yet", block.place, hint)
-        return None
-    if source is None or source.value is None:
-        return None
-    if source.text == "union":
-        reading.problem("`tokenizer_source: union` is not available yet", source.place, hint)
-        return None
-    return "base" if source.text == "base" else reference(reading, source, notes)
 
 
 def _own(reading: Reading, fields: Mapping[str, Item]) -> tuple[Given, ...]:
