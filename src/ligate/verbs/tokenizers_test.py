@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from ligate.core.errors import InputError
+from ligate.recipe.parse import parse_text
 
 from .merge import merge
 
@@ -81,3 +82,28 @@ def test_auto_without_any_template_writes_none():
     for label in "abc":
         Path(label, "tokenizer_config.json").write_text("{}")
     assert not (merged(tokenizer="a", chat_template="auto") / "chat_template.jinja").exists()
+
+
+def test_a_policy_is_written_so_that_it_is_read_back_the_same():
+    tokens = {
+        "x": {"source": {"model": "c", "token": "y"}, "force": True},
+        "<n>": {"source": {"model": "a", "id": 1}},
+        "<m>": "mean",
+        "<z>": {"source": "zero", "force": False},
+    }
+    out = merged(tokenizer={"source": "a", "tokens": tokens, "pad_to_multiple_of": 8})
+    record = json.loads((out / "ligate.json").read_text())["recipe"]
+    again, before = (parse_text(json.dumps(one), "").output for one in (record, {**RECIPE, "output": record["output"]}))
+    assert again.tokens == before.tokens
+    assert record["output"]["tokenizer"]["tokens"]["x"] == tokens["x"]
+    assert [row.kind for row in again.tokens] == ["model", "model", "mean", "zero"]
+    rows = load_file(out / "model.safetensors")[ROWS].ravel()
+    c_y, a_y = 121, 121
+    mean = np.mean([c_y, 121, a_y, 0])
+    np.testing.assert_allclose(rows, [c_y, 121, a_y, mean, 0, mean, mean, mean], rtol=1e-6)
+    assert tokens_of_result(out) == {"x": 0, "y": 1, "<n>": 2, "<m>": 3, "<z>": 4}
+
+
+def tokens_of_result(out: Path) -> dict[str, int]:
+    content = json.loads((out / "tokenizer.json").read_text())
+    return content["model"]["vocab"] | {entry["content"]: entry["id"] for entry in content["added_tokens"]}
