@@ -52,6 +52,9 @@ def library() -> ctypes.CDLL | None:
             _declare(found, f"weighted_sum_{kind}", _FLAG, _AT, _AT, _DOUBLE, _AT, _SIZE, _SIZE)
             _declare(found, f"add_weighted_{kind}", _FLAG, _AT, _AT, _AT, _FLAG, _DOUBLE, _AT, _SIZE, _SIZE)
             _declare(found, f"census_{kind}", _SIZE, _AT, _AT, real, real, _AT, _AT, _SIZE)
+            _declare(found, f"cut_{kind}", None, _AT, _AT, real, real, _SIZE)
+            _declare(found, f"drop_{kind}", None, _AT, _AT, _AT, ctypes.c_uint64, ctypes.c_uint32, _SIZE)
+            _declare(found, f"length_{kind}", _DOUBLE, _AT, _AT, _SIZE)
             tables = _AT, _AT, _AT, _AT, _AT
             numbers = _FLAG, _FLAG, _DOUBLE, _DOUBLE, _AT, _SIZE, _SIZE
             _declare(found, f"disjoint_merge_{kind}", _FLAG, *tables, *numbers)

@@ -11,14 +11,21 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import compiled
+from .draw import limit
 from .errors import LigateError
+from .tensors import itemsize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _KINDS = {"BF16": "bf16", "F16": "f16", "F32": "f32"}
+_WORD = (1 << 64) - 1
 COMPUTES = {"BF16": "F32", "F16": "F32", "F32": "F64"}
 """Stored dtypes that have loops, and the dtype in which a rule would calculate."""
+
+
+def _no_noise(model: int, step: int) -> int:
+    raise LigateError("nobody said where these numbers belong, so there is no noise for them")
 
 
 def _loop(name: str, kind: str) -> Callable[..., Any]:
@@ -35,6 +42,8 @@ class Stored:
         self.dtype, self.base, self.rows, self.n = dtype, base, tuple(rows), n
         self.piece = piece or n  # so many neighbours lie together
         self.kind = _KINDS[dtype]
+        self.starts: Sequence[int] = (0,)  # where in the tensor each piece begins
+        self.noise_key: Callable[[int, int], int] = _no_noise  # (model, step) -> see draw.key
 
     @cached_property
     def table(self) -> Any:
@@ -43,6 +52,23 @@ class Stored:
     def finite(self, address: int) -> bool:
         """Whether all numbers of the row at this address are finite."""
         return bool(_loop("finite", self.kind)(address, self.n))
+
+    def cut(self, row: int, low: float, high: float) -> None:
+        """Overwrite a row by the base where it differs from it by less than `low` or by more than `high`."""
+        _loop("cut", self.kind)(self.base, self.rows[row], low, high, self.n)
+
+    def drop(self, row: int, share: float, step: int = 0) -> None:
+        """Overwrite a row by the base at random places, so that about this share of it stays."""
+        words = self.noise_key(row, step)
+        key = (ctypes.c_uint64 * 2)(words & _WORD, words >> 64)
+        for i, start in enumerate(self.starts):
+            skip, size = i * self.piece * itemsize(self.dtype), min(self.piece, self.n - i * self.piece)
+            places = (self.base or 0) + skip, self.rows[row] + skip
+            _loop("drop", self.kind)(*places, key, start, limit(share), size)
+
+    def lengths(self) -> Sequence[float]:
+        """The sum of the magnitudes of each difference from the base."""
+        return [_loop("length", self.kind)(self.base, row, self.n) for row in self.rows]
 
     def differences(self) -> Sequence[Difference]:
         return [Difference(self, row) for row in self.rows]
@@ -132,7 +158,22 @@ class DisjointMerge(NamedTuple):
         return bool(loop(*tables, 1, self.tie, self.least, self.scale, out, len(rows.rows), rows.n))
 
 
-Rule = WeightedSum | AddWeighted | DisjointMerge
+class After(NamedTuple):
+    """A rule, and what is done to the rows before."""
+
+    change: Callable[[Stored], None]
+    rule: WeightedSum | AddWeighted | DisjointMerge
+
+    @property
+    def weights(self) -> Sequence[float]:
+        return self.rule.weights
+
+    def into(self, rows: Stored, out: int) -> bool:
+        self.change(rows)
+        return self.rule.into(rows, out)
+
+
+Rule = WeightedSum | AddWeighted | DisjointMerge | After
 
 
 def lead_of_plus(rows: Stored, bounds: Sequence[float], gains: Sequence[float]) -> int:

@@ -34,6 +34,14 @@ struct election {
 
 static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
+/* The sum of up to STEP numbers as a tree: halves are added until one number is left. Overwrites them. */
+INLINE double folded(double *restrict tree, size_t size) {
+    for (size_t i = size; i < STEP; i++) tree[i] = 0;
+    for (size_t half = STEP / 2; half; half /= 2)
+        for (size_t i = 0; i < half; i++) tree[i] += tree[half + i];
+    return tree[0];
+}
+
 INLINE float float_of(uint32_t bits) {
     float number;
     memcpy(&number, &bits, 4);
@@ -75,6 +83,28 @@ INLINE uint16_t to_f16(float number) {
 
 /* One NaN here too: processors differ in its sign. */
 INLINE float to_f32(double number) { return number == number ? (float)number : float_of(0x7fc00000u); }
+
+/* One count of Philox 4x64 with ten rounds: four words of noise. */
+INLINE void philox(uint64_t count, uint64_t key, uint64_t other, uint64_t *restrict out) {
+    uint64_t a = count, b = 0, c = 0, d = 0;
+    for (int round = 0; round < 10; round++) {
+        unsigned __int128 left = (unsigned __int128)0xD2E7470EE14C6C93u * a;
+        unsigned __int128 right = (unsigned __int128)0xCA5A826395121157u * c;
+        a = (uint64_t)(right >> 64) ^ b ^ key;
+        c = (uint64_t)(left >> 64) ^ d ^ other;
+        b = (uint64_t)right, d = (uint64_t)left;
+        key += 0x9E3779B97F4A7C15u, other += 0xBB67AE8584CAA73Bu;
+    }
+    out[0] = a, out[1] = b, out[2] = c, out[3] = d;
+}
+
+/* Elements [start, start + n) of an endless row of uniform integers below 2^24; at most TILE of them. */
+static void noise(const uint64_t *key, uint64_t start, uint32_t *restrict out, size_t n) {
+    uint64_t words[4 + TILE / 2], first = start / 8, last = (start + n + 7) / 8; /* eight of each count */
+    for (uint64_t count = first; count < last; count++) philox(count + 1, key[0], key[1], words + 4 * (count - first));
+    size_t head = start % 8;
+    for (size_t i = 0; i < n; i++) out[i] = (uint32_t)(words[(head + i) / 2] >> ((head + i) % 2 * 32)) >> 8;
+}
 
 /* Stored in 16 bits: compared in float32; sums are rounded to float32 and then to 16 bits. */
 #define REAL float

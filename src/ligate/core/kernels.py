@@ -19,6 +19,7 @@ from .direct import Census
 if TYPE_CHECKING:
     from torch import Tensor
 
+_STEP = 512  # elements that are added as a tree
 _KINDS = {"torch.float32": "real32", "torch.float64": "f64"}
 
 
@@ -100,6 +101,20 @@ def census(row: Tensor, low: float, high: float) -> Census:
     smaller = (x <= top, below_top, x <= bottom, x < bottom)
     above, to_high, beyond_low, to_low = (len(x) - int(mask.sum()) for mask in smaller)
     return Census(above, to_high, beyond_low, to_low, x[(x > bottom) & below_top], len(x))
+
+
+def length(row: Tensor) -> float:
+    """The sum of the magnitudes of a row [n], in float64 and in an order of its own."""
+    if row.ndim == 1 and (loop := _loop("length", row)):
+        return loop(None, row.data_ptr(), len(row))
+    import torch
+
+    short = -row.numel() % _STEP
+    tree = torch.nn.functional.pad(row.detach().reshape(-1).abs().double(), (0, short)).view(-1, _STEP)
+    while tree.shape[1] > 1:
+        half = tree.shape[1] // 2
+        tree = tree[:, :half] + tree[:, half:]
+    return functools.reduce(operator.add, tree[:, 0].tolist(), 0.0)
 
 
 def disjoint_merge(

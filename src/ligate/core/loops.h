@@ -29,6 +29,38 @@ FAST void LOOP(distances)(const STORED *base, const STORED *row, REAL *restrict 
         }
 }
 
+/* Put the base's number where the row differs from it by less than low or by more than high. */
+FAST void LOOP(cut)(const STORED *restrict base, STORED *restrict row, REAL low, REAL high, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        REAL near = LOAD(row[i]) - LOAD(base[i]), magnitude = near < 0 ? -near : near;
+        row[i] = (magnitude < low) | (magnitude > high) ? base[i] : row[i];
+    }
+}
+
+/* Put the base's number where the noise of this key is not below the limit, of 2^24. */
+FAST void LOOP(drop)(const STORED *restrict base, STORED *restrict row, const uint64_t *key, uint64_t at, uint32_t limit,
+                     size_t n) {
+    uint32_t drawn[TILE];
+    for (size_t start = 0; start < n; start += TILE) {
+        size_t size = smaller(TILE, n - start);
+        noise(key, at + start, drawn, size);
+        for (size_t i = 0; i < size; i++) row[start + i] = drawn[i] < limit ? row[start + i] : base[start + i];
+    }
+}
+
+/* The sum of |row - base|, taken as REAL, in float64: as a tree over STEP elements, then one after the other. */
+FAST double LOOP(length)(const STORED *base, const STORED *row, size_t n) {
+    double sum = 0, tree[STEP];
+    REAL magnitude[STEP];
+    for (size_t start = 0; start < n; start += STEP) {
+        size_t size = smaller(STEP, n - start);
+        LOOP(distances)(base ? base + start : base, row + start, magnitude, size);
+        for (size_t i = 0; i < size; i++) tree[i] = magnitude[i];
+        sum += folded(tree, size);
+    }
+    return sum;
+}
+
 /* sum += weights[k] (rows[k] - from), for `models` rows, a constant where this is called. */
 INLINE void LOOP(add_some)(size_t models, const STORED *const *rows, size_t start, const double *weights, const double *from,
                            double *restrict sum, size_t size) {

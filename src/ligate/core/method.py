@@ -59,6 +59,7 @@ class Stat(NamedTuple):
     report: Callable[[Any], Mapping[str, Any]] | None = None  # value -> plain data for the record
     sample: Callable[[Any], int | None] = lambda state: None  # state at the start of a pass -> elements, or all
     group: Hashable = ()  # scope "model": only tensors with equal groups are measured together, each by its own observe
+    pick: Callable[[Any, str], Any] | None = None  # scope "model": (value, tensor name) -> what the tensor gets of it
     direct: Callable[..., Any] | None = None  # direct(state, stored, **earlier) -> state, as observe, without torch
 
 

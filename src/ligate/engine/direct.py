@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from ligate.core import compiled
 from ligate.core.direct import COMPUTES, Rule, Stored, WeightedSum
+from ligate.core.draw import key
 from ligate.core.errors import LigateError, RecipeError
 from ligate.core.method import Site, Stat
 from ligate.core.tensors import MERGEABLE
@@ -32,7 +34,7 @@ def observe_segment(job: Job, stat: Stat, state: Any, segment: int, space: Works
     """One statistic over one segment."""
     hashers = new_hashers(job, segment, terms)
     for span, block in _checked_blocks(job, segment, space, hashers, terms):
-        state = _observe(job, stat, state, span.start, _stored(job, block))
+        state = _observe(job, stat, state, span.start, _stored(job, block, (span.start,)))
     note_inputs(job, segment, hashers)
     return state
 
@@ -41,7 +43,9 @@ def observe_sample(job: Job, stat: Stat, state: Any, elements: int, space: Works
     """One statistic over a few short pieces of the tensor, all at once."""
     pieces = list(job.cut.glimpses(elements))
     block = sample(job, pieces, space, terms)
-    return _observe(job, stat, state, 0, _stored(job, block, pieces[0].stop - pieces[0].start))
+    return _observe(
+        job, stat, state, 0, _stored(job, block, [piece.start for piece in pieces], pieces[0].stop - pieces[0].start)
+    )
 
 
 def apply_segment(job: Job, segment: int, space: Workspace, terms: Terms) -> None:
@@ -50,7 +54,7 @@ def apply_segment(job: Job, segment: int, space: Workspace, terms: Terms) -> Non
     rule = _rule(job)
 
     def fill(span: Span, block: Block) -> None:
-        if not rule.into(_stored(job, block), block.address_out) and not terms.allow_nonfinite:
+        if not rule.into(_stored(job, block, (span.start,)), block.address_out) and not terms.allow_nonfinite:
             raise broken_result(job, span, block)
 
     # a weighted sum shows by its result that its inputs are finite; an election may leave out what is not
@@ -94,15 +98,20 @@ def _no_noise(model: int, step: int = 0) -> Any:
     raise LigateError("what draws random numbers works on tensors")
 
 
-def _stored(job: Job, block: Block, piece: int | None = None) -> Stored:
-    """The addresses of a block; kept with it, since thousands of blocks share one."""
-    if piece is None and job.has_base in block.tables:
-        return block.tables[job.has_base]
-    base, rows = (block.addresses[0], block.addresses[1:]) if job.has_base else (None, block.addresses)
-    stored = Stored(job.out.dtype, base, rows, block.n, piece)
+def _stored(job: Job, block: Block, starts: Sequence[int], piece: int | None = None) -> Stored:
+    """The addresses of a block, kept with it, since thousands of blocks share one; and where it stands now."""
+    stored = block.tables.get(job.has_base) if piece is None else None
+    if stored is None:
+        base, rows = (block.addresses[0], block.addresses[1:]) if job.has_base else (None, block.addresses)
+        stored = Stored(job.out.dtype, base, rows, block.n, piece)
     if piece is None:
         block.tables[job.has_base] = stored
+    stored.starts, stored.noise_key = starts, partial(_noise_key, job)
     return stored
+
+
+def _noise_key(job: Job, model: int, step: int) -> int:
+    return key(job.seed, job.out.name, job.sources[model + job.has_base].label, step)
 
 
 def _checked_blocks(
@@ -112,7 +121,7 @@ def _checked_blocks(
     check = not job.checked[segment] and not terms.allow_nonfinite
     for span, block in blocks(job, job.cut.blocks(job.segments[segment]), space, hashers, terms):
         if check:
-            stored = _stored(job, block)
+            stored = _stored(job, block, (span.start,))
             for operand, address in enumerate(block.addresses):
                 if not stored.finite(address):
                     raise broken_input(job, span, operand, block) or broken_result(job, span, block)

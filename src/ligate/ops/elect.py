@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from ligate.core import direct, kernels
 from ligate.core.method import Scope, Site, Stat
 
+from .before import UNCHANGED, Before
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -15,9 +17,6 @@ if TYPE_CHECKING:
 
 Tie = Literal["majority", "positive", "zero"]
 """What a sum of exactly zero elects: the sign that most coordinates elect, the positive sign, or neither."""
-
-Rows = Callable[..., "Tensor"]
-"""(base, tuned, site=) -> task vectors [K, n]."""
 
 Terms = Callable[..., tuple[Sequence[float], Sequence[float]]]
 """(models, **earlier) -> per model: the smallest magnitude that counts, and what the rest is multiplied with."""
@@ -77,14 +76,16 @@ def _least_divisor(weights: Sequence[float]) -> float:
     return min(used) if min(used) > 0 else -_NOTHING * sum(map(abs, used))
 
 
-def majority_sign(scope: Scope, terms: Terms, group: Hashable, rows: Rows | None = None) -> Stat:
-    """How many more coordinates elect + than elect -. Without `rows` by the differences of the models themselves."""
+def majority_sign(scope: Scope, terms: Terms, group: Hashable, before: Before = UNCHANGED) -> Stat:
+    """How many more coordinates elect + than elect -, by the differences of what `before` makes of the models."""
 
     def observe(state: int, base: Tensor, tuned: Tensor, *, site: Site, **earlier: Any) -> int:
-        table = tuned if rows is None else rows(base, tuned, site=site)
-        return state + kernels.lead_of_plus(base, table, *terms(len(tuned), **earlier), models=rows is None)
+        models = before.of(base, tuned, site=site, **earlier)
+        return state + kernels.lead_of_plus(base, models, *terms(len(tuned), **earlier), models=True)
 
     def straight(state: int, stored: direct.Stored, *, site: Site, **earlier: Any) -> int:
+        if before.stored:
+            before.stored(stored, **earlier)
         return state + direct.lead_of_plus(stored, *terms(len(stored.rows), **earlier))
 
     return Stat(
@@ -96,7 +97,7 @@ def majority_sign(scope: Scope, terms: Terms, group: Hashable, rows: Rows | None
         int,
         _told,
         group=group,
-        direct=straight if rows is None else None,
+        direct=straight if before.stored else None,
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from ligate.core.errors import RecipeError
 from ligate.core.method import Site, Stat
 
+from .before import Before
 from .norms import l1_gain
 from .notebook import no_noise
 from .rows import deltas, per_model
@@ -64,13 +65,11 @@ def drop_stats(params: Mapping[str, Any]) -> Sequence[Stat]:
     if params["rescale"] != "l1":
         return ()
 
-    def before(base: Tensor, tuned: Tensor, **_: Any) -> Iterator[Tensor]:
-        return deltas(base, tuned)
+    def survivors(base: Tensor, tuned: Tensor, *, site: Site, **_: Any) -> Tensor:
+        kept = kept_rows(params, base, tuned, site=site)
+        return torch.stack([torch.where(row != 0, model, base) for row, model in zip(kept, tuned, strict=True)])
 
-    def after(base: Tensor, tuned: Tensor, *, site: Site, **_: Any) -> Iterator[Tensor]:
-        return kept_rows(params, base, tuned, site=site)
-
-    return (l1_gain("tensor", before, after),)
+    return (l1_gain("tensor", Before(survivors)),)
 
 
 def _width(base: Tensor, site: Site | None) -> int:

@@ -5,20 +5,17 @@ The steps take `params` with "density", "gamma" (both per model) and "rescale", 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import torch
+from ligate.core.method import Stat
 
-from ligate.core.method import Site, Stat
-
+from .before import Before, cut, cut_stored
 from .norms import l1_gain
 from .order import Kth, kth_largest
-from .rows import deltas, own, per_model
-from .trim import trimmed, trims
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from .rows import per_model
+from .trim import trims
 
 
 def middle_stats(params: Mapping[str, Any]) -> Sequence[Stat]:
@@ -29,22 +26,26 @@ def middle_stats(params: Mapping[str, Any]) -> Sequence[Stat]:
     stats: list[Stat] = []
     if _cuts_outliers(params):
         stats.append(_largest_kept(params))
-    stats.append(kth_largest("threshold", "tensor", density, _without_outliers, rank=_floor))
+    stats.append(kth_largest("threshold", "tensor", density, rank=_floor, before=MIDDLE))
     if params["rescale"] == "l1":
-        stats.append(l1_gain("tensor", _whole, middle_rows))
+        stats.append(l1_gain("tensor", MIDDLE))
     return stats
 
 
-def middle_rows(
-    base: Tensor,
-    tuned: Tensor,
-    *,
-    largest: Sequence[Kth] | None = None,
-    threshold: Sequence[Kth] | None = None,
-    **_: Any,
-) -> Iterator[Tensor]:
-    """Task vectors with both tails set to zero."""
-    return trimmed(_without_outliers(base, tuned, largest=largest), threshold)
+def _bounds(
+    models: int, largest: Sequence[Kth] | None = None, threshold: Sequence[Kth] | None = None, **_: Any
+) -> tuple[list[float], list[float]]:
+    """Between which magnitudes each model's changes stay; a largest of rank 0 cuts nothing."""
+    low = [kth.value for kth in threshold] if threshold else [0.0] * models
+    high = [kth.value if kth.kept else math.inf for kth in largest] if largest else [math.inf] * models
+    return low, high
+
+
+MIDDLE = Before(
+    lambda base, tuned, **known: cut(base, tuned, *_bounds(len(tuned), **known)),
+    lambda stored, **known: cut_stored(stored, *_bounds(len(stored.rows), **known)),
+)
+"""Both tails of each task vector set to zero, as far as they have been measured."""
 
 
 def _cuts_outliers(params: Mapping[str, Any]) -> bool:
@@ -71,18 +72,3 @@ def _after(share: float, numel: int) -> int:
 
 def _floor(share: float, numel: int) -> int:
     return int(share * numel)
-
-
-def _whole(base: Tensor, tuned: Tensor, **_: Any) -> Iterable[Tensor]:
-    return deltas(base, tuned)
-
-
-def _without_outliers(
-    base: Tensor, tuned: Tensor, *, largest: Sequence[Kth] | None = None, site: Site | None = None, **_: Any
-) -> Iterator[Tensor]:
-    for k, row in enumerate(deltas(base, tuned)):
-        if largest is None or largest[k].kept == 0:  # rank 0: nothing to be cut
-            yield row
-            continue
-        size = row.detach().abs()
-        yield torch.mul(row, torch.le(size, largest[k].value, out=size), out=own(row))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-
+from ligate.core import kernels
+from ligate.core.direct import Stored
 from ligate.core.method import Scope, Site, Stat
+
+from .before import Before
+from .rows import deltas
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,21 +20,18 @@ _VANISHED = 1e-7  # a norm below this is not restored
 _Norms = tuple[Sequence[float], Sequence[float]]  # per model: before, after
 
 
-def l1_gain(
-    scope: Scope,
-    full: Callable[..., Iterable[Tensor]],
-    kept: Callable[..., Iterable[Tensor]],
-    group: Hashable = (),
-) -> Stat:
-    """Per model, the factor that gives what is left of a task vector the L1 norm of the whole.
-
-    Both callables take (base, tuned, site=, **earlier) and give one row per model.
-    """
+def l1_gain(scope: Scope, before: Before, group: Hashable = ()) -> Stat:
+    """Per model, the factor that gives what is left of a task vector the L1 norm of the whole."""
 
     def observe(state: _Norms, base: Tensor, tuned: Tensor, *, site: Site, **earlier: Any) -> _Norms:
-        before = [_l1(row) for row in full(base, tuned, site=site, **earlier)]
-        after = [_l1(row) for row in kept(base, tuned, site=site, **earlier)]
-        return _added(state, (before, after))
+        kept = before.of(base, tuned, site=site, **earlier)
+        return _added(state, (_lengths(base, tuned), _lengths(base, kept)))
+
+    def direct(state: _Norms, stored: Stored, *, site: Site, **earlier: Any) -> _Norms:
+        whole = stored.lengths()
+        if before.stored:
+            before.stored(stored, **earlier)
+        return _added(state, (whole, stored.lengths()))
 
     return Stat(
         name="gain",
@@ -39,14 +39,15 @@ def l1_gain(
         init=lambda models: ([0.0] * models, [0.0] * models),
         observe=observe,
         merge=_added,
-        finish=lambda norms: tuple(_ratio(before, after) for before, after in zip(*norms, strict=True)),
+        finish=lambda norms: tuple(_ratio(whole, left) for whole, left in zip(*norms, strict=True)),
         report=_told,
         group=group,
+        direct=direct if before.stored else None,
     )
 
 
-def _l1(row: Tensor) -> float:
-    return float(row.abs().sum(dtype=torch.float64))
+def _lengths(base: Tensor, models: Tensor) -> Sequence[float]:
+    return [kernels.length(row.reshape(-1)) for row in deltas(base.detach(), models.detach())]
 
 
 def _added(a: _Norms, b: _Norms) -> _Norms:

@@ -20,6 +20,7 @@ from ligate.core import kernels
 from ligate.core.direct import Census, Difference, Stored
 from ligate.core.method import Again, Scope, Site, Stat
 
+from .before import UNCHANGED, Before
 from .pile import Pile
 from .rows import deltas, per_model
 
@@ -59,17 +60,23 @@ def kth_largest(
     *,
     rank: Callable[[float, int], int] = rank,
     group: Hashable = (),
+    before: Before = UNCHANGED,
 ) -> Stat:
     """For each row of `rows` (task vectors if left out) the magnitude that the `share` largest reach: `Kth`, one each.
+
+    The task vectors are those of what `before` makes of the models.
 
     `rank(share, numel)` is k, exactly; `share` must be near k / numel. With rank 0 nothing is kept.
     """
 
     def observe(state: _Glance | _Count, base: Tensor, tuned: Tensor, *, site: Site, **earlier: Any) -> Any:
+        tuned = before.of(base, tuned, site=site, **earlier)
         found = deltas(base, tuned) if rows is None else rows(base, tuned, site=site, **earlier)
         return state.observed(map(_Row, found), site)
 
-    def direct(state: _Glance | _Count, stored: Stored, *, site: Site, **_: Any) -> Any:
+    def direct(state: _Glance | _Count, stored: Stored, *, site: Site, **earlier: Any) -> Any:
+        if before.stored:
+            before.stored(stored, **earlier)
         return state.observed(stored.differences(), site)
 
     return Stat(
@@ -82,7 +89,7 @@ def kth_largest(
         report=report,
         sample=lambda state: SAMPLE if isinstance(state, _Glance) else None,
         group=group,
-        direct=direct if rows is None else None,
+        direct=direct if rows is None and before.stored else None,
     )
 
 

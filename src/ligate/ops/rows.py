@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ligate.core import kernels
+from ligate.core.direct import AddWeighted
 from ligate.core.errors import InputError, RecipeError
 
 if TYPE_CHECKING:
@@ -62,6 +64,12 @@ def same_shape(base: Tensor, tuned: Tensor, *, where: str) -> None:
             where=where,
             hint="stack the models along a new first axis: [K, *shape of the base].",
         )
+
+
+def add_weighted(base: Tensor, tuned: Tensor, rule: AddWeighted) -> Tensor:
+    """The rule on tensors of any shape."""
+    flat = tuned.reshape(len(tuned), -1)
+    return kernels.add_weighted(base.reshape(-1), flat, rule.weights, rule.scale, models=True).view(base.shape)
 
 
 def weighted_sum(rows: Iterable[Tensor], weights: Sequence[float]) -> Tensor:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
-from .order import Kth
-from .rows import own
+from .before import Before, cut, cut_stored
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from .order import Kth
 
 
 def trims(density: float | Sequence[float]) -> bool:
@@ -20,16 +17,12 @@ def trims(density: float | Sequence[float]) -> bool:
     return (density if isinstance(density, (int, float)) else min(density)) < 1
 
 
-def trimmed(rows: Iterable[Tensor], thresholds: Sequence[Kth] | None) -> Iterator[Tensor]:
-    """Each row with its entries below its threshold set to zero. Overwrites the rows."""
-    if thresholds is None:
-        yield from rows
-        return
-    for row, threshold in zip(rows, thresholds, strict=True):
-        yield torch.hardshrink(row, _below(threshold.value, row.dtype), out=own(row))
+def _bounds(models: int, threshold: Sequence[Kth] | None = None, **_: Any) -> tuple[list[float], list[float]]:
+    return [kth.value for kth in threshold] if threshold else [0.0] * models, [math.inf] * models
 
 
-def _below(value: float, dtype: torch.dtype) -> float:
-    """The next smaller number: hardshrink keeps what is larger than its bound, we keep what is as large as `value`."""
-    kind = np.float32 if dtype == torch.float32 else np.float64
-    return max(float(np.nextafter(kind(value), kind(0))), 0.0)
+TRIMMED = Before(
+    lambda base, tuned, **known: cut(base, tuned, *_bounds(len(tuned), **known)),
+    lambda stored, **known: cut_stored(stored, *_bounds(len(stored.rows), **known)),
+)
+"""Each task vector with its entries below its threshold set to zero."""

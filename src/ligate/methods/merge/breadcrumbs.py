@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
-
-from ligate.core import kernels
+from ligate.core.direct import AddWeighted
 from ligate.core.method import Site, method
 from ligate.core.params import PerModel, Range
+from ligate.ops.before import straight
 from ligate.ops.fitting import gained, with_base
-from ligate.ops.middle import middle_rows, middle_stats
+from ligate.ops.middle import MIDDLE, middle_stats
 from ligate.ops.notebook import complete
-from ligate.ops.rows import check_weights, per_model, total_weight
+from ligate.ops.rows import add_weighted, check_weights, per_model, total_weight
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ligate.ops.order import Kth
+
+
+def _rule(known: Mapping[str, Any], models: int) -> AddWeighted:
+    """Of parameters and statistics."""
+    weights = per_model(known["weight"], models, name="weight")
+    factor = known["scale"] / total_weight(weights, normalize=known["normalize"])
+    return AddWeighted(gained(weights, known.get("gain")), factor)
 
 
 @method(
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
     stats=middle_stats,
     stat_names=("largest", "threshold", "gain"),
     check=check_weights,
+    direct=straight(lambda known: MIDDLE, _rule),
 )
 def breadcrumbs(
     base: Tensor,
@@ -74,14 +81,11 @@ def breadcrumbs(
     tensor([ 0.,  0.,  3., -4.,  5., -6.,  7., -8.,  9.,  0.])
     """
     with_base(base, tuned, where="merge/breadcrumbs")
-    params = {"density": density, "gamma": gamma, "rescale": rescale}
+    params = {
+        "density": density, "gamma": gamma, "weight": weight, "scale": scale, "normalize": normalize, "rescale": rescale
+    }  # fmt: skip
     per_model(density, len(tuned), name="density")
     per_model(gamma, len(tuned), name="gamma")
-    weights = per_model(weight, len(tuned), name="weight")
-    factor = scale / total_weight(weights, normalize=normalize)
-    known = complete(
-        middle_stats(params), base, tuned, site, {"largest": largest, "threshold": threshold, "gain": gain}
-    )
-    gains = gained(weights, known["gain"])
-    rows = torch.stack([row.reshape(-1).clone() for row in middle_rows(base, tuned, **known)])
-    return kernels.add_weighted(base.reshape(-1), rows, gains, factor, models=False).view(base.shape)
+    given = {"largest": largest, "threshold": threshold, "gain": gain}
+    known = {**params, **complete(middle_stats(params), base, tuned, site, given)}
+    return add_weighted(base, MIDDLE.of(base, tuned, **known), _rule(known, len(tuned)))

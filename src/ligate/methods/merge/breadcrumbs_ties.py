@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
-
+from ligate.core.direct import DisjointMerge
 from ligate.core.method import Site, method
 from ligate.core.params import PerModel, Range
+from ligate.ops.before import straight
 from ligate.ops.elect import disjoint_merge, disjoint_rule
 from ligate.ops.fitting import gained, with_base
-from ligate.ops.middle import middle_rows, middle_stats
+from ligate.ops.middle import MIDDLE, middle_stats
 from ligate.ops.notebook import complete
 from ligate.ops.rows import per_model
 
@@ -21,6 +21,20 @@ if TYPE_CHECKING:
     from ligate.ops.order import Kth
 
 
+def _rule(known: Mapping[str, Any], models: int) -> DisjointMerge:
+    """Of parameters and statistics."""
+    weights = per_model(known["weight"], models, name="weight")
+    return disjoint_rule(
+        thresholds=None,
+        gains=gained(weights, known.get("gain")),
+        weights=weights,
+        tie=known["tie"],
+        majority=None,
+        normalize=known["normalize"],
+        scale=known["scale"],
+    )
+
+
 @method(
     title="Breadcrumbs, TIES",
     source="arXiv:2312.06795",
@@ -28,6 +42,7 @@ if TYPE_CHECKING:
     symmetric=True,
     stats=middle_stats,
     stat_names=("largest", "threshold", "gain"),
+    direct=straight(lambda known: MIDDLE, _rule),
 )
 def breadcrumbs_ties(
     base: Tensor,
@@ -69,20 +84,12 @@ def breadcrumbs_ties(
     tensor([ 0., -6.,  6., -4.,  0.])
     """
     with_base(base, tuned, where="merge/breadcrumbs_ties")
-    params = {"density": density, "gamma": gamma, "rescale": rescale}
+    params = {
+        "density": density, "gamma": gamma, "weight": weight, "scale": scale, "normalize": normalize,
+        "tie": tie, "rescale": rescale,
+    }  # fmt: skip
     per_model(density, len(tuned), name="density")
     per_model(gamma, len(tuned), name="gamma")
-    weights = per_model(weight, len(tuned), name="weight")
     given = {"largest": largest, "threshold": threshold, "gain": gain}
-    known = complete(middle_stats(params), base, tuned, site, given)
-    rule = disjoint_rule(
-        thresholds=None,
-        gains=gained(weights, known["gain"]),
-        weights=weights,
-        tie=tie,
-        majority=None,
-        normalize=normalize,
-        scale=scale,
-    )
-    rows = torch.stack([row.clone() for row in middle_rows(base, tuned, **known)])
-    return disjoint_merge(base, rows, rule, models=False)
+    known = {**params, **complete(middle_stats(params), base, tuned, site, given)}
+    return disjoint_merge(base, MIDDLE.of(base, tuned, **known), _rule(known, len(tuned)))

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
-
-from ligate.core import kernels
+from ligate.core.direct import AddWeighted
 from ligate.core.method import Site, method
 from ligate.core.params import PerModel, Range
-from ligate.ops.drop import drop_stats, gains_after, kept_rows
+from ligate.ops.before import straight
+from ligate.ops.drop import drop_stats, dropping, gains_after
 from ligate.ops.notebook import complete
-from ligate.ops.rows import check_weights, per_model, same_shape, total_weight
+from ligate.ops.rows import add_weighted, check_weights, per_model, same_shape, total_weight
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def _rule(known: Mapping[str, Any], models: int) -> AddWeighted:
+    """Of parameters and statistics."""
+    weights = per_model(known["weight"], models, name="weight")
+    factor = known["scale"] / total_weight(weights, normalize=known["normalize"])
+    return AddWeighted(gains_after(known, weights, known.get("gain")), factor)
 
 
 @method(
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
     stats=drop_stats,
     stat_names=("gain",),
     check=check_weights,
+    direct=straight(dropping, _rule),
 )
 def dare_linear(
     base: Tensor,
@@ -66,10 +73,6 @@ def dare_linear(
     tensor([ 0.,  0.,  0.,  8., 10., 12.])
     """
     same_shape(base, tuned, where="merge/dare_linear")
-    params = {"density": density, "rescale": rescale}
-    known = complete(drop_stats(params), base, tuned, site, {"gain": gain})
-    weights = per_model(weight, len(tuned), name="weight")
-    gains = gains_after(params, weights, known["gain"])
-    factor = scale / total_weight(weights, normalize=normalize)
-    rows = torch.stack([row.reshape(-1).clone() for row in kept_rows(params, base, tuned, site=site)])
-    return kernels.add_weighted(base.reshape(-1), rows, gains, factor, models=False).view(base.shape)
+    params = {"density": density, "weight": weight, "scale": scale, "normalize": normalize, "rescale": rescale}
+    known = {**params, **complete(drop_stats(params), base, tuned, site, {"gain": gain})}
+    return add_weighted(base, dropping(params).of(base, tuned, site=site), _rule(known, len(tuned)))

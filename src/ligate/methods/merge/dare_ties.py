@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
-
+from ligate.core.direct import DisjointMerge
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import PerModel, Range
-from ligate.ops.drop import drop_stats, gains_after, kept_rows
+from ligate.ops.before import straight
+from ligate.ops.drop import drop_stats, dropping, gains_after
 from ligate.ops.elect import bounds, disjoint_merge, disjoint_rule, majority_sign
 from ligate.ops.notebook import complete
 from ligate.ops.order import Kth, kth_largest
@@ -24,29 +24,32 @@ def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
     """The drop's norms, the thresholds of what survived it, the majority for ties."""
     scope, same = params["scope"], tuple(str(params[name]) for name in ("density", "trim", "rescale"))
 
-    def survivors(base: Tensor, tuned: Tensor, *, site: Site, **_: Any) -> Iterable[Tensor]:
-        return kept_rows(params, base, tuned, site=site)
-
-    def table(base: Tensor, tuned: Tensor, *, site: Site) -> Tensor:
-        return _survivors(params, base, tuned, site)
-
     def terms(
         models: int, *, gain: Sequence[float] | None = None, threshold: Sequence[Kth] | None = None
     ) -> tuple[Sequence[float], Sequence[float]]:
         weights = per_model(params["weight"], models, name="weight")
         return bounds(threshold, models), gains_after(params, weights, gain)
 
-    stats = [*drop_stats(params)]
+    stats, before = [*drop_stats(params)], dropping(params)
     if trims(params["trim"]):
-        stats.append(kth_largest("threshold", scope, params["trim"], survivors, group=same))
+        stats.append(kth_largest("threshold", scope, params["trim"], group=same, before=before))
     if params["tie"] == "majority":
-        stats.append(majority_sign(scope, terms, same, table))
+        stats.append(majority_sign(scope, terms, same, before))
     return tuple(stats)
 
 
-def _survivors(params: Mapping[str, Any], base: Tensor, tuned: Tensor, site: Site | None) -> Tensor:
-    """What the drop leaves of each task vector, [K, *S]."""
-    return torch.stack([row.clone() for row in kept_rows(params, base, tuned, site=site)])
+def _rule(known: Mapping[str, Any], models: int) -> DisjointMerge:
+    """Of parameters and statistics."""
+    weights = per_model(known["weight"], models, name="weight")
+    return disjoint_rule(
+        thresholds=known.get("threshold"),
+        gains=gains_after(known, weights, known.get("gain")),
+        weights=weights,
+        tie=known["tie"],
+        majority=known.get("majority"),
+        normalize=known["normalize"],
+        scale=known["scale"],
+    )
 
 
 @method(
@@ -56,6 +59,7 @@ def _survivors(params: Mapping[str, Any], base: Tensor, tuned: Tensor, site: Sit
     symmetric=True,
     stats=_stats,
     stat_names=("gain", "threshold", "majority"),
+    direct=straight(dropping, _rule),
 )
 def dare_ties(
     base: Tensor,
@@ -101,19 +105,11 @@ def dare_ties(
     """
     same_shape(base, tuned, where="merge/dare_ties")
     params = {
-        "density": density, "trim": trim, "weight": weight, "scope": scope, "tie": tie, "rescale": rescale
+        "density": density, "trim": trim, "weight": weight, "scale": scale, "normalize": normalize,
+        "scope": scope, "tie": tie, "rescale": rescale,
     }  # fmt: skip
-    weights = per_model(weight, len(tuned), name="weight")
+    per_model(weight, len(tuned), name="weight")
     per_model(trim, len(tuned), name="trim")
     given = {"gain": gain, "threshold": threshold, "majority": majority}
-    known = complete(_stats(params), base, tuned, site, given)
-    rule = disjoint_rule(
-        thresholds=known["threshold"],
-        gains=gains_after(params, weights, known["gain"]),
-        weights=weights,
-        tie=tie,
-        majority=known["majority"],
-        normalize=normalize,
-        scale=scale,
-    )
-    return disjoint_merge(base, _survivors(params, base, tuned, site), rule, models=False)
+    known = {**params, **complete(_stats(params), base, tuned, site, given)}
+    return disjoint_merge(base, dropping(params).of(base, tuned, site=site), _rule(known, len(tuned)))

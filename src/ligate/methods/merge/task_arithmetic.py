@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from ligate.core import kernels
 from ligate.core.direct import AddWeighted
 from ligate.core.method import Site, method
 from ligate.core.params import PerModel, Range
-from ligate.ops.rows import check_weights, per_model, same_shape, total_weight
+from ligate.ops.rows import add_weighted, check_weights, per_model, same_shape, total_weight
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,5 +60,4 @@ def task_arithmetic(
     """
     same_shape(base, tuned, where="merge/task_arithmetic")
     rule = _rule({"weight": weight, "scale": scale, "normalize": normalize}, len(tuned))
-    flat = tuned.reshape(len(tuned), -1)
-    return kernels.add_weighted(base.reshape(-1), flat, *rule, models=True).view(base.shape)
+    return add_weighted(base, tuned, rule)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from ligate.core.direct import DisjointMerge
@@ -12,8 +12,8 @@ from ligate.ops.elect import bounds, disjoint_merge, disjoint_rule, majority_sig
 from ligate.ops.norms import l1_gain
 from ligate.ops.notebook import complete
 from ligate.ops.order import Kth, kth_largest
-from ligate.ops.rows import deltas, per_model, same_shape
-from ligate.ops.trim import trimmed, trims
+from ligate.ops.rows import per_model, same_shape
+from ligate.ops.trim import TRIMMED, trims
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,18 +27,10 @@ def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
     if trims(density):
         stats.append(kth_largest("threshold", scope, density, group=same))
     if trims(density) and params["rescale"] == "l1":
-        stats.append(l1_gain(scope, _whole, _trimmed, group=same))
+        stats.append(l1_gain(scope, TRIMMED, group=same))
     if params["tie"] == "majority":
         stats.append(majority_sign(scope, _terms(params["weight"]), group=same))
     return tuple(stats)
-
-
-def _whole(base: Tensor, tuned: Tensor, **_: Any) -> Iterable[Tensor]:
-    return deltas(base, tuned)
-
-
-def _trimmed(base: Tensor, tuned: Tensor, *, threshold: Sequence[Kth] | None = None, **_: Any) -> Iterable[Tensor]:
-    return trimmed(deltas(base, tuned), threshold)
 
 
 def _terms(weight: float | Sequence[float]) -> Any:
