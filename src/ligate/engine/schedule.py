@@ -119,9 +119,11 @@ class Group:
                 self.open[position] = outcome.state
                 continue
             del self.open[position]
-            self.jobs[position].values[stat.name] = outcome
+            job = self.jobs[position]
+            value = stat.pick(outcome, job.out.name) if stat.pick else outcome
+            job.values[stat.name] = value
             if stat.report:
-                self.jobs[position].reports[stat.name] = stat.report(outcome)
+                job.reports[stat.name] = stat.report(value)
 
 
 def group_jobs(jobs: Iterable[Job]) -> list[Group]:

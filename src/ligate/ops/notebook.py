@@ -51,7 +51,7 @@ def _measured(stat: Stat, base: Tensor | None, tuned: Tensor, place: Site | None
         here = _thinned(place, tuple(tuned.shape[1:]), step)
         part = None if flat_base is None else flat_base[::step]
         outcome = stat.finish(stat.observe(outcome.state, part, flat[:, ::step], site=here, **earlier))
-    return outcome
+    return stat.pick(outcome, place.name if place else "") if stat.pick else outcome
 
 
 def _stride(sample: int | None, numel: int) -> int:

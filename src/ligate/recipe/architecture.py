@@ -1,38 +1,13 @@
-"""What Ligate knows of architectures, as data: where layer numbers stand in names, which config keys count them.
+"""What Ligate knows of architectures, as data: which config keys count layers, what stands before them, what is tied.
 
 A merge of tensors of the same name needs none of it. Gradients need the layer numbers, slices the rest as well.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
 
-LAYER_WORDS = ("layers", "layer", "h", "blocks", "block", "resblocks", "transformer_blocks")
-"""The word before a layer number: Llama, BERT, GPT-2, timm and GPT-NeoX-like, T5, OpenCLIP, diffusion transformers."""
-
-_LAYER = re.compile(rf"(?P<stack>(?:.*?\.)?(?:{'|'.join(LAYER_WORDS)}))\.(?P<number>[0-9]+)\.(?P<rest>.+)")
-_ANY_NUMBER = re.compile(r"(?P<stack>.*?)\.(?P<number>[0-9]+)\.(?P<rest>.+)")
-
-
-class Layer(NamedTuple):
-    """A tensor's place in a stack of layers: `model.layers`, 3, `mlp.up_proj.weight`."""
-
-    stack: str
-    number: int
-    rest: str
-
-
-def layers(names: Iterable[str]) -> Mapping[str, Layer]:
-    """Which of the names lie in layers. Where no known word precedes a number, any number in a name counts."""
-    names = tuple(names)
-    found = {name: Layer(m["stack"], int(m["number"]), m["rest"]) for name in names if (m := _LAYER.fullmatch(name))}
-    if found:
-        return found
-    return {
-        name: Layer(m["stack"], int(m["number"]), m["rest"]) for name in names if (m := _ANY_NUMBER.fullmatch(name))
-    }
+from ligate.core.layers import Layer
 
 
 def depths(found: Mapping[str, Layer]) -> Mapping[str, float]:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ligate.core.layers import layers
 from ligate.core.method import Card
 from ligate.core.tensors import Header
 
-from .architecture import depths, layers
+from .architecture import depths
 from .schema import Place, Setting
 
 Headers = Mapping[str, Mapping[str, Header]]

@@ -12,10 +12,11 @@ from itertools import product
 from typing import NamedTuple
 
 from ligate.core.errors import RecipeError
+from ligate.core.layers import layers
 from ligate.core.method import Card
 from ligate.core.suggest import nearest
 
-from .architecture import before_layers, layers, position, shared_in_first
+from .architecture import before_layers, position, shared_in_first
 from .findings import Findings
 from .parts import Headers, Part, Row, same_name_rows
 from .schema import Slice, SliceModel, Step

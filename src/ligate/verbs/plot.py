@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ligate.core.errors import RecipeError
-from ligate.recipe.architecture import Layer, layers
+from ligate.core.layers import Layer, layers
 
 from .diff import Difference
 
