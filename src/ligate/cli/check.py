@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Drop, Dtype, Json, Memory, Overwrite, Plugin, ShardSize, StripPrefix, Threads
+from .options import Drop, Dtype, Json, Memory, Overwrite, Plugin, ShardSize, StripPrefix, Threads, Tokenizer
 from .show import count, duration, note, say, say_json, shape, size, table
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def check(
     shard_size: ShardSize = None,
     drop: Drop = None,
     strip_prefix: StripPrefix = None,
+    tokenizer: Tokenizer = None,
     memory: Memory = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
@@ -41,6 +42,7 @@ def check(
         shard_size=shard_size,
         drop=drop or (),
         strip_prefix=strip_prefix or (),
+        tokenizer=tokenizer,
         memory=memory,
         threads=threads,
         overwrite=overwrite,

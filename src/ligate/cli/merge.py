@@ -10,7 +10,7 @@ import typer
 
 from ligate.core.errors import RecipeError
 
-from .options import Drop, Dtype, Json, Memory, Overwrite, Plugin, Quiet, ShardSize, StripPrefix, Threads
+from .options import Drop, Dtype, Json, Memory, Overwrite, Plugin, Quiet, ShardSize, StripPrefix, Threads, Tokenizer
 from .progress import watcher
 from .show import duration, say, say_json, size
 
@@ -49,6 +49,7 @@ def merge(
     shard_size: ShardSize = None,
     drop: Drop = None,
     strip_prefix: StripPrefix = None,
+    tokenizer: Tokenizer = None,
     memory: Memory = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
@@ -80,6 +81,7 @@ def merge(
         shard_size=shard_size,
         drop=drop or (),
         strip_prefix=strip_prefix or (),
+        tokenizer=tokenizer,
         memory=memory,
         threads=threads,
         overwrite=overwrite,

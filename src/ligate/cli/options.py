@@ -28,6 +28,10 @@ StripPrefix = Annotated[
         metavar="[MODEL=]PREFIX", help="Ignore this in front of the tensor names of MODEL, or of all. Repeatable."
     ),
 ]
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(metavar="union|base|MODEL", help="Whose tokens the result knows; rows are put together by token."),
+]
 Dtype = Annotated[str | None, typer.Option(help="Store as bfloat16, float16, float32 or float64.")]
 ShardSize = Annotated[
     str | None,

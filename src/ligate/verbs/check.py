@@ -64,6 +64,7 @@ def check(
     shard_size: Size | None = None,
     drop: Sequence[str] = (),
     strip_prefix: Sequence[str] = (),
+    tokenizer: str | None = None,
     memory: Size | None = None,
     threads: int | None = None,
     overwrite: bool = False,
@@ -75,7 +76,7 @@ def check(
         Problems: several; or the one RecipeError, InputError or StorageError.
     """
     how = How(threads, None if memory is None else given_bytes(memory), overwrite=overwrite)
-    wanted = given_recipe(recipe, Overrides(dtype, None, shard_size, drop, strip_prefix))
+    wanted = given_recipe(recipe, Overrides(dtype, None, shard_size, drop, strip_prefix, tokenizer))
     place = None if out is None else Path(out)
     with undertaking(wanted, place, how, lookup_with(plugins)) as job:
         speed = _reading_speed(job.sources.values())

@@ -18,6 +18,7 @@ from ligate.recipe.schema import Recipe
 
 from .canonical import Lookup
 from .prefixes import without_prefixes
+from .vocabularies import with_tokenizer
 
 GivenRecipe: TypeAlias = "Recipe | str | PathLike[str] | Mapping[str, Any]"
 Size: TypeAlias = "int | str"
@@ -29,7 +30,8 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
 class Overrides:
     """What a caller wants differently from what the recipe says; None leaves it as it is.
 
-    `drop` comes to what the recipe drops; `strip_prefix` holds `PREFIX` or `MODEL=PREFIX`.
+    `drop` comes to what the recipe drops; `strip_prefix` holds `PREFIX` or `MODEL=PREFIX`; `tokenizer` is `union`, the
+    label of a source, or `base` for that of the base (without one, of the first model).
     """
 
     dtype: str | None = None
@@ -37,6 +39,7 @@ class Overrides:
     shard_size: Size | None = None
     drop: Sequence[str] = ()
     strip_prefix: Sequence[str] = ()
+    tokenizer: str | None = None
 
 
 def given_recipe(given: GivenRecipe, overrides: Overrides = Overrides()) -> Recipe:
@@ -59,6 +62,7 @@ def overridden(recipe: Recipe, overrides: Overrides) -> Recipe:
             output = replace(output, shard_bytes=given_bytes(overrides.shard_size, "--shard-size"))
     except RecipeError as error:
         problems.append(error)
+    output = with_tokenizer(recipe, output, overrides.tokenizer, problems)
     output = replace(output, drop=tuple(dict.fromkeys((*output.drop, *overrides.drop))))
     seed = recipe.seed if overrides.seed is None else overrides.seed
     before = len(problems)

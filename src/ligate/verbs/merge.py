@@ -32,6 +32,7 @@ def merge(
     shard_size: Size | None = None,
     drop: Sequence[str] = (),
     strip_prefix: Sequence[str] = (),
+    tokenizer: str | None = None,
     memory: Size | None = None,
     threads: int | None = None,
     overwrite: bool = False,
@@ -44,8 +45,9 @@ def merge(
     """Merge what `recipe` says (a path, plain data, a Recipe) into the folder `out`.
 
     The folder appears when it is complete; what went in, what was done and what came out stand in its ligate.json.
-    `dtype`, `seed` and `shard_size` replace what the recipe says, the globs in `drop` come to its own; `strip_prefix`
-    holds `MODEL=PREFIX`, or `PREFIX` for every model whose tensor names begin with it.
+    `dtype`, `seed`, `shard_size` and `tokenizer` (`union`, `base` or a label) replace what the recipe says, the globs
+    in `drop` come to its own; `strip_prefix` holds `MODEL=PREFIX`, or `PREFIX` for every model whose tensor names
+    begin with it.
     The result depends on none of `memory`, `threads`, `hashing` and `fsync`, except that without hashing there are no
     digests to verify or resume by.
 
@@ -64,7 +66,7 @@ def merge(
     )
     watch = _told(watch, put_back(Path(out)))
     lookup = lookup_with(how.plugins)
-    wanted = given_recipe(recipe, Overrides(dtype, seed, shard_size, drop, strip_prefix))
+    wanted = given_recipe(recipe, Overrides(dtype, seed, shard_size, drop, strip_prefix, tokenizer))
     with undertaking(wanted, Path(out), how, lookup) as job, begun(job.out, _start(job), overwrite=overwrite) as place:
         return execute(job, place, watch)
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ligate.core.errors import InputError, LigateError
+from ligate.core.errors import InputError, LigateError, RecipeError
+from ligate.core.suggest import nearest
 from ligate.core.tensors import Source
 from ligate.io.rows import Reordered
 from ligate.io.vocabulary import Numbers, Vocabulary, json_numbers, vocabulary, vocabulary_clash
 from ligate.io.vocabulary_union import FILE, Content, Tokenizer, added_entries, plain_entry, read_tokenizer, united
+from ligate.recipe.dialects.ligate_tokenizer import UNION
 from ligate.recipe.resolve import origin
-from ligate.recipe.schema import Recipe
+from ligate.recipe.schema import Output, Recipe
 from ligate.recipe.slices import labels
 from ligate.recipe.vocabulary import Speaker, Target, Wishes, complaints, layouts, notes, speaker, target
 from ligate.recipe.vocabulary_tensors import VocabularyTensors, vocabulary_tensors
@@ -54,6 +56,23 @@ def lead_of(recipe: Recipe) -> str | None:
     last = recipe.steps[-1] if recipe.steps else None
     first = last and (last.base or next(iter(last.models), None))
     return origin(recipe, first) if first else None
+
+
+def with_tokenizer(recipe: Recipe, output: Output, asked: str | None, found: list[LigateError]) -> Output:
+    """The output with the tokenizer that was asked for: `union`, `base` or a label."""
+    if asked is None:
+        return output
+    if asked == UNION:
+        if UNION in recipe.sources:
+            text = f"`{UNION}` takes the tokens of all models, and a source has this name too"
+            found.append(RecipeError(text, where="--tokenizer", hint="give the source another name."))
+        return replace(output, tokenizer=None, union=True)
+    label = lead_of(replace(recipe, output=Output())) if asked == "base" and asked not in recipe.sources else asked
+    if label not in recipe.sources:
+        hint = nearest(asked, (*recipe.sources, UNION))
+        found.append(RecipeError(f"`{asked}` is no source", where="--tokenizer", hint=hint))
+        return output
+    return replace(output, tokenizer=label, union=False)
 
 
 def merged_labels(recipe: Recipe, sources: Mapping[str, Source]) -> list[str]:
