@@ -17,6 +17,7 @@ from .init import init
 from .inspect import inspect
 from .merge import merge
 from .methods import methods
+from .moe import moe
 from .replay import replay
 from .resume import resume
 from .show import say
@@ -51,5 +52,5 @@ def about(
     """
 
 
-for verb in (merge, check, explain, methods, init, inspect, diff, extract_lora, resume, verify, replay, demo):
+for verb in (merge, check, explain, methods, init, inspect, diff, moe, extract_lora, resume, verify, replay, demo):
     app.command()(verb)
