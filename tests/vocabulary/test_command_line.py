@@ -138,6 +138,22 @@ def test_a_model_without_tokenizer_is_taken_to_have_the_leads_if_it_has_as_many_
         assert ("for which tokens its 290 rows stand" in error) == bool(code)
 
 
+def test_a_tied_model_and_one_with_a_head_of_its_own_make_one_with_a_head_of_its_own(desk, told):
+    from transformers import AutoModelForCausalLM
+
+    talkers.write_llama(desk / "tied", bpe(PROSE, 300), 7, tie_word_embeddings=True)
+    source = f"{{path: ./tied, alias: {{lm_head.weight: {EMBEDDING}}}}}"
+    (desk / "recipe.yaml").write_text(RECIPE.replace("./a", source))
+    assert told("merge", "recipe.yaml", "out", "--tokenizer", "union")[0] == 0
+    assert config(desk / "out")["tie_word_embeddings"] is False
+    model = AutoModelForCausalLM.from_pretrained(desk / "out")
+    head, of_b = (tensors(desk / label)["lm_head.weight"] for label in ("out", "b"))
+    rows = [tokens(desk / label)[CHAT[0]] for label in ("out", "b")]
+    np.testing.assert_array_equal(model.lm_head.weight.detach().numpy(), head)
+    np.testing.assert_array_equal(head[rows[0]], of_b[rows[1]])
+    assert not np.array_equal(head, model.model.embed_tokens.weight.detach().numpy())
+
+
 def test_neither_threads_nor_memory_nor_the_hash_seed_change_a_byte(desk):
     digests = set()
     for number, (threads, seed) in enumerate(((1, "1"), (2, "2"), (3, "3"))):

@@ -7,7 +7,6 @@ were added (special tokens, mostly) are added.
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -92,14 +91,14 @@ def united(first: Tokenizer, others: Sequence[Tokenizer], wanted: Mapping[str, C
     ordinary = _ordinary(first, others, known)
     if not added and not ordinary:
         return first.content
-    content: dict[str, Any] = copy.deepcopy(dict(first.content))
     everything = sorted([*added_entries(first.content), *added], key=_number)
-    content["added_tokens"] = everything
+    model: dict[str, Any] = dict(first.content["model"])
+    content: dict[str, Any] = {**first.content, "added_tokens": everything, "model": model}
     givers = [other for other in others if any(token in ordinary for token in other.numbers.values())]
     _require_one_spelling(first, givers)
     if ordinary or not _numbered_anew(content):
         held = {entry["content"]: entry["id"] for entry in everything}
-        _join(content["model"], {**held, **ordinary}, first, givers)
+        _join(model, {**held, **ordinary}, first, givers)
     return content
 
 
@@ -208,11 +207,13 @@ def _join_pieces(model: dict[str, Any], tokens: Tokens, first: Tokenizer, others
     for other in others:
         scores = {**_pieces(other.content["model"]), **scores}
     by_number = {number: token for token, number in tokens.items()}
-    for number in range(len(model["vocab"]), max(by_number, default=-1) + 1):
+    pieces = list(model["vocab"])
+    for number in range(len(pieces), max(by_number, default=-1) + 1):
         if number not in by_number:
             text = f"number {number} stands for no token, so that none can follow"
             raise InputError(text, where=f"model {first.label}, {first.path}", hint="take one of the tokenizers.")
-        model["vocab"].append([by_number[number], scores.get(by_number[number], _UNUSED)])
+        pieces.append([by_number[number], scores.get(by_number[number], _UNUSED)])
+    model["vocab"] = pieces
 
 
 def _merges(model: Content, others: Sequence[Tokenizer]) -> list[Any]:

@@ -71,6 +71,11 @@ def vocabulary_tensors(headers: Mapping[str, Header]) -> VocabularyTensors | Non
     return VocabularyTensors(axes, rows, {name: size for name, size in inputs.items() if size != rows})
 
 
+def is_untied(name: str, target: str) -> bool:
+    """Whether a head that takes its numbers from an input embedding, as `alias` says, is stored as one of its own."""
+    return _end(name, OUTPUTS) is not None and name.endswith(".weight") and _end(target, INPUTS) is not None
+
+
 def _axes(headers: Mapping[str, Header]) -> dict[str, int]:
     """In stored order."""
     ends = {**INPUTS, **OUTPUTS}

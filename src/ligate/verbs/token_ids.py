@@ -11,6 +11,8 @@ from ligate.recipe.vocabulary_tensors import SIZE_KEYS
 
 _IDS = re.compile(r".*_token_ids?|.*_token_index|(begin_)?suppress_tokens|bos_id|eos_id|pad_id")
 
+_TIED = "tie_word_embeddings"
+
 
 class Renumbered(NamedTuple):
     """Values by path of keys, and the keys whose token the result does not have."""
@@ -27,6 +29,12 @@ def size_edits(config: Mapping[str, Any], before: int, rows: int) -> dict[str, i
         path: rows for path, key, value in _entries(config) if key in SIZE_KEYS and value == before and value != rows
     }
     return found or {"vocab_size": rows}
+
+
+def untied_edits(config: Mapping[str, Any]) -> dict[str, bool]:
+    """A result that stores a head of its own must say so: else loaders take the embedding for it."""
+    found = {path: False for path, key, value in _entries(config) if key == _TIED and value is True}
+    return found or {_TIED: False}
 
 
 def id_edits(config: Mapping[str, Any], own: Numbers, tokens: Mapping[str, int], lead: Mapping[str, Any]) -> Renumbered:

@@ -18,8 +18,9 @@ from ligate.io.sidecars import find_sidecars
 from ligate.io.vocabulary_union import FILE, added_entries, to_bytes, tokens_of
 from ligate.recipe.resolve import donor
 from ligate.recipe.schema import Recipe
+from ligate.recipe.vocabulary_tensors import is_untied
 
-from .token_ids import Renumbered, id_edits, size_edits
+from .token_ids import Renumbered, id_edits, size_edits, untied_edits
 from .vocabularies import Aligned, merged_labels
 
 _AUTO = "auto"
@@ -64,7 +65,7 @@ def result_sidecars(recipe: Recipe, vocabulary: Aligned, edits: Mapping[str, Any
 
 
 def config_edits(recipe: Recipe, vocabulary: Aligned) -> dict[str, Any]:
-    """What config.json must say differently: rows, and the numbers of special tokens."""
+    """What config.json must say differently: rows, numbers of special tokens, a head that is tied no more."""
     label = donor(recipe, recipe.steps[-1])
     folder = vocabulary.sources[label].folder
     if folder is None or not (folder / "config.json").is_file():
@@ -73,6 +74,8 @@ def config_edits(recipe: Recipe, vocabulary: Aligned) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if vocabulary.target is not None:
         found |= size_edits(config, vocabulary.rows.get(label, 0), vocabulary.target.rows)
+    if any(is_untied(name, stored) for name, stored in recipe.sources[label].alias.items()):
+        found |= untied_edits(config)
     return {**found, **_renumbered(recipe, vocabulary, "config.json").values}
 
 
