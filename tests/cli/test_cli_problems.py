@@ -121,7 +121,6 @@ def test_options_are_problems_like_others(problems, recipe, b_is_wider):
     ("old", "new"),
     [
         ("merge_method: ties", "merge_method: teis"),
-        ("merge_method: ties", "merge_method: karcher"),
         ("merge_method: ties", "merge_metod: ties"),
         ("models:\n", "densty: 1\nmodels:\n"),
         ("weight: 0.5}}\n  -", "weight: many}}\n  -"),

@@ -307,6 +307,48 @@ PROBES = (
         RECIPE,
         ("model_stock", "at least 2"),
     ),
+    Probe(
+        "a share of 2, by its name in mergekit",
+        TIES.replace("ties", "sce\nparameters: {select_topk: 2}  # here"),
+        RECIPE,
+        ("`select_topk` must be in [0, 1]", "2"),
+    ),
+    Probe(
+        "a step backwards, by its name in mergekit",
+        "base_model: models/base\nmodels: [{model: models/a}]\nmerge_method: nearswap\nparameters: {t: -1}  # here\n",
+        RECIPE,
+        ("`t` must be at least 0", "-1"),
+    ),
+    Probe(
+        "a switch by a filter that matches nothing",
+        TIES.replace("ties", "model_stock\nparameters: {filter_wise: {filter: mpl, value: true}}  # here"),
+        RECIPE,
+        ("`filter_wise`", "`mpl`", "'mlp'"),
+    ),
+    Probe(
+        "nuslerp of weights that cancel out",
+        LINEAR.replace("linear", "nuslerp").replace("0.5", "1", 1).replace("0.5", "-1"),
+        RECIPE,
+        ("weights 1, -1", "sum to zero", "change a weight."),
+    ),
+    Probe(
+        "nuslerp of three",
+        _TWO + "  - {model: models/sharded, parameters: {weight: 1}}\nmerge_method: nuslerp  # here\n",
+        RECIPE,
+        ("nuslerp", "2 models, not 3"),
+    ),
+    Probe(
+        "fusion with two",
+        _TWO + "base_model: models/base\nmerge_method: arcee_fusion  # here\n",
+        RECIPE,
+        ("arcee_fusion", "1 model besides the base, not 2"),
+    ),
+    Probe(
+        "half a round",
+        _TWO + "merge_method: karcher\nparameters: {max_iter: 2.5}  # here\n",
+        RECIPE,
+        ("max_iter", "whole"),
+    ),
     Probe("nearswap without t", TIES.replace("ties", "nearswap  # here"), RECIPE, ("nearswap", "`t`")),
     Probe(
         "missing weight",

@@ -452,6 +452,11 @@ def test_what_older_configs_and_relatives_say_gets_its_own_hint(old, new, hint):
     assert hint in told(dedent(TIES).replace(old, new))
 
 
+def test_settings_say_what_the_config_calls_them():
+    recipe = parsed("merge_method: nearswap\nbase_model: o\nmodels: [{model: a}]\nparameters: {t: 0.1}")
+    assert [(one.name, one.spoken) for one in recipe.steps[0].settings] == [("near", "t")]
+
+
 def test_settings_say_where_they_stand():
     assert [str(one.place) for one in parsed(TIES).steps[0].settings[:3]] == [
         "merge.yml:7",

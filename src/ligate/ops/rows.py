@@ -24,15 +24,15 @@ def per_model(value: float | Sequence[float], models: int, *, name: str) -> tupl
     return values
 
 
-def total_weight(weights: Sequence[float], *, normalize: bool = True) -> float:
-    """What a weighted sum is divided by: the sum of the weights, or 1 if it is not to be normalised."""
+def total_weight(weights: Sequence[float], *, normalize: bool | None = None) -> float:
+    """What a weighted sum is divided by: the sum of the weights, or 1 if it is not to be normalised. None: always."""
     total = math.fsum(weights)
-    if normalize and abs(total) <= 1e-8 * max(map(abs, weights)):
+    if normalize is not False and abs(total) <= 1e-8 * max(map(abs, weights)):
         raise RecipeError(
             f"the weights {', '.join(f'{weight:g}' for weight in weights)} sum to zero, so they cannot be normalised",
-            hint="change a weight, or set `normalize: false`.",
+            hint="change a weight, or set `normalize: false`." if normalize else "change a weight.",
         )
-    return total if normalize else 1.0
+    return 1.0 if normalize is False else total
 
 
 def check_weights(params: Mapping[str, Any]) -> None:

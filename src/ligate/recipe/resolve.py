@@ -124,10 +124,10 @@ def _check_met(
         where = str(setting.place)
         if setting.match is not None and setting not in met:
             hint = nearest(setting.match.strip("*."), {word for out in outs for word in out.name.split(".")})
-            text = f"`{setting.name}`: no merged tensor matches `{setting.match}`"
+            text = f"`{setting.spoken}`: no merged tensor matches `{setting.match}`"
             findings.add(RecipeError(text, where=where, hint=hint))
         elif isinstance(setting.value, Gradient) and len(setting.value.values) > 1 and setting not in spread:
-            text = f"`{setting.name}` is spread over layers, but speaks of no tensor in a layer"
+            text = f"`{setting.spoken}` is spread over layers, but speaks of no tensor in a layer"
             findings.add(RecipeError(text, where=where, hint="give it one value"))
 
 

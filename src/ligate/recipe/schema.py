@@ -70,6 +70,12 @@ class Setting:
     place: Place = Place()
     in_source: bool = False  # `match` looks at the name in the model, which slices renumber, not in the result
     default_of: str = ""  # whose default it is, where the text does not say it: mergekit's `ties`
+    written: str = ""  # what the text calls the parameter, where that is not `name`
+
+    @property
+    def spoken(self) -> str:
+        """What messages call the parameter."""
+        return self.written or self.name
 
 
 @dataclass(frozen=True)

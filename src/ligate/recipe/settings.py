@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -62,16 +63,16 @@ def _setting_complaints(
 ) -> list[LigateError]:
     where = str(setting.place)
     if setting.model is not None and not param.per_model:
-        return [RecipeError(f"`{param.name}` of `{card.id}` is one value for all models", where=where)]
+        return [RecipeError(f"`{setting.spoken}` of `{card.id}` is one value for all models", where=where)]
     if setting.model is not None and setting.model not in models:
         reason = "which is the base and has none" if setting.model == base else "which is not merged here"
-        text = f"`{param.name}` is given for `{setting.model}`, {reason}"
+        text = f"`{setting.spoken}` is given for `{setting.model}`, {reason}"
         return [RecipeError(text, where=where, hint=f"models with their own value: {', '.join(models)}")]
     values = setting.value.values if isinstance(setting.value, Gradient) else (setting.value,)
     found: list[LigateError] = []
     for value in values:
         try:
-            param.checked(value)
+            replace(param, name=setting.spoken).checked(value)
         except RecipeError as error:
             error.where = where
             found.append(error.inside(model=setting.model))
@@ -166,7 +167,7 @@ class Values:
 
     def _checked(self, param: Param, setting: Setting, depth: float | None) -> Any:
         try:
-            return param.checked(_at(setting.value, param, depth))
+            return replace(param, name=setting.spoken).checked(_at(setting.value, param, depth))
         except RecipeError as error:
             raise _WrongSetting(error.problem, where=str(setting.place)) from None
 

@@ -154,7 +154,8 @@ def _origin(values: Values, name: str, model: str | None, tensor: str, own: str)
 def _spoken(setting: Setting) -> str:
     if setting.default_of:
         return f"default of {setting.default_of}"
-    how = [f"for tensors like `{setting.match}`"] if setting.match else []
+    how = [f"`{setting.written}`"] if setting.written else []
+    how += [f"for tensors like `{setting.match}`"] if setting.match else []
     if isinstance(setting.value, Gradient):
         how.append(f"spread over the layers: {', '.join(map(str, setting.value.values))}")
     return ", ".join((str(setting.place), *how))

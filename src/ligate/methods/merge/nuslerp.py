@@ -35,7 +35,8 @@ def _goal(params: Mapping[str, Any]) -> float:
 
 
 def _check(params: Mapping[str, Any]) -> None:
-    _goal(params)
+    weight = params["weight"]
+    total_weight((weight,) if isinstance(weight, (int, float)) else weight)
 
 
 def _on_the_arc(gram: NDArray[Any], t: float, *, keep_right: bool) -> NDArray[Any]:

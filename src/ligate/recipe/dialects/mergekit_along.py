@@ -61,4 +61,4 @@ def _settings(
 
 def _setting(given: Given, words: Sequence[str], spread: bool = False) -> Setting:
     value: Value | Gradient = Gradient(tuple(words)) if spread else words[0]
-    return Setting("along", value, match=given.filter, style="substring", place=given.place)
+    return Setting("along", value, match=given.filter, style="substring", place=given.place, written=given.name)

@@ -61,7 +61,16 @@ class Meant:
         if None in values:
             return None
         value = Gradient(values) if given.spread else values[0]
-        return Setting(meaning.name, value, model, given.filter, "substring", given.place, meaning.of != "merge")
+        return Setting(
+            meaning.name,
+            value,
+            model,
+            given.filter,
+            "substring",
+            given.place,
+            in_source=meaning.of != "merge",
+            written=given.name if given.name != meaning.name else "",
+        )
 
     def _without_meaning(self, given: Given) -> None:
         if given.name in self.rule.guards:
