@@ -31,7 +31,7 @@ from .given import Size, given_bytes
 from .growing import growing
 from .mixture_card import NAME as CARD
 from .mixture_card import mixture_card
-from .model_card import parent
+from .parents import parent
 from .outcome import versions
 from .preflight import SIDECARS
 from .routing import alike, gates

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import yaml
 
 from ligate.engine.record import Record, model_digest
 
 from .canonical import as_yaml
+from .parents import Licence, Parent
 
 NAME = "README.md"
+_MARKUP = re.compile(r"([\\`*\[\]<>|#])")
 
-
-class Parent(NamedTuple):
-    """A model that went in: its label, its id on the Hub when it came from there, the licence its card names."""
-
-    label: str
-    hub: str | None
-    licence: str | None
-
-    @property
-    def name(self) -> str:
-        return self.hub or self.label
-
-
-def parent(label: str, hub: str | None, folder: Path | None) -> Parent:
-    return Parent(label, hub, _licence(folder) if folder else None)
+T = TypeVar("T")
 
 
 def model_card(record: Record, parents: Sequence[Parent]) -> str:
     """The text of the card; the same for the same merge."""
-    return "\n".join((_front_matter(parents), _heading(record, parents), _parents(record, parents), _recipe(record)))
+    head = front_matter(parents, ("merge", "ligate"))
+    recipe = f"## Recipe\n\n{fenced(as_yaml(record.recipe))}"
+    return "\n".join((head, _heading(record, parents), _parents(record, parents), recipe))
 
 
 def licence_note(parents: Sequence[Parent]) -> str | None:
@@ -48,21 +38,36 @@ def licence_note(parents: Sequence[Parent]) -> str | None:
     return None
 
 
-def _front_matter(parents: Sequence[Parent]) -> str:
-    known = [parent.hub for parent in parents if parent.hub]  # another name would point to a stranger's model
+def front_matter(parents: Sequence[Parent], tags: Sequence[str]) -> str:
+    """The lines that the Hub reads. Where the parents differ, or one of them is silent, they say nothing."""
+    known = list(dict.fromkeys(parent.hub for parent in parents if parent.hub))
     facts: dict[str, Any] = {"base_model": known, "base_model_relation": "merge"} if known else {}
-    facts |= {"library_name": "transformers", "tags": ["merge", "ligate"]}
-    licences = {parent.licence for parent in parents}
-    if len(licences) == 1 and None not in licences:
-        facts["license"] = licences.pop()
-    elif len(licences - {None}) > 1:
-        facts["license"] = "other"
+    whole = [parent for parent in parents if not parent.is_adapter]
+    if library := _common(whole, lambda parent: parent.library):
+        facts["library_name"] = library
+    if task := _common(whole, lambda parent: parent.task):
+        facts["pipeline_tag"] = task
+    facts["tags"] = list(tags)
+    if licence := _common(parents, lambda parent: parent.licence):
+        facts |= _licence_facts(licence)
     return f"---\n{yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def _common(parents: Iterable[Parent], fact: Callable[[Parent], T | None]) -> T | None:
+    """What all of them say; None where they differ or one is silent."""
+    found = {fact(parent) for parent in parents}
+    return found.pop() if len(found) == 1 else None
+
+
+def _licence_facts(licence: Licence) -> dict[str, Any]:
+    ids = licence.ids[0] if len(licence.ids) == 1 else list(licence.ids)
+    own = {"license_name": licence.name, "license_link": licence.link}
+    return {"license": ids, **{key: value for key, value in own.items() if value}}
 
 
 def _heading(record: Record, parents: Sequence[Parent]) -> str:
     methods = sorted({entry.method for step in record.steps for entry in step.tensors.values() if entry.method})
-    names = ", ".join(parent.name for parent in parents)
+    names = ", ".join(plain(parent.name) for parent in parents)
     how = f"by {', '.join(f'`{method}`' for method in methods)} " if methods else ""
     return (
         f"# Merge of {names}\n\n"
@@ -73,13 +78,25 @@ def _heading(record: Record, parents: Sequence[Parent]) -> str:
 
 def _parents(record: Record, parents: Sequence[Parent]) -> str:
     rows = [
-        f"| {parent.name} | {parent.licence or 'not stated'} | {_digest(record, parent.label)} |" for parent in parents
+        f"| {plain(parent.name)} | {plain(str(parent.licence or 'not stated'))} | {_digest(record, parent.label)} |"
+        for parent in parents
     ]
-    note = licence_note(parents)
-    warning = [f"\n**Licences:** {note}"] if note else []
     return "\n".join(
-        ("## Parents\n", "| model | licence | digest of its tensors |", "|---|---|---|", *rows, *warning, "")
+        ("## Parents\n", "| model | licence | digest of its tensors |", "|---|---|---|", *rows, *notes(parents), "")
     )
+
+
+def notes(parents: Sequence[Parent]) -> list[str]:
+    """What a reader should know of the parents, below their table."""
+    found: list[str] = []
+    if note := licence_note(parents):
+        found.append(f"\n**Licences:** {plain(note)}")
+    strangers = [plain(parent.name) for parent in parents if not parent.hub]
+    if strangers:  # a name alone would point to somebody else's model
+        found.append(
+            f"\nNot named under `base_model`, since the recipe has a local path of them: {', '.join(strangers)}."
+        )
+    return found
 
 
 def _digest(record: Record, label: str) -> str:
@@ -88,26 +105,12 @@ def _digest(record: Record, label: str) -> str:
     return f"`{value}`" if value else "none taken"
 
 
-def _recipe(record: Record) -> str:
-    return f"## Recipe\n\n```yaml\n{as_yaml(record.recipe)}```\n"
+def fenced(text: str) -> str:
+    """YAML between lines of backticks, more of them than stand together in it."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}yaml\n{text}{fence}\n"
 
 
-def _licence(folder: Path) -> str | None:
-    """The `license` in the front matter of a model's card."""
-    facts = _front_matter_of(folder / NAME)
-    name = facts.get("license_name") if facts.get("license") == "other" else facts.get("license")
-    return str(name) if isinstance(name, str) and name else None
-
-
-def _front_matter_of(path: Path) -> Mapping[str, Any]:
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return {}
-    if not text.startswith("---\n") or "\n---" not in text[4:]:
-        return {}
-    try:
-        facts = yaml.safe_load(text[4 : text.index("\n---", 3)])
-    except (yaml.YAMLError, RecursionError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
+def plain(text: str) -> str:
+    """On one line, and nothing in it is markup."""
+    return _MARKUP.sub(r"\\\1", " ".join(text.split()))

@@ -22,7 +22,8 @@ from ligate.recipe.schema import AdapterSpec, Recipe, SourceSpec
 from .beside import file_digests, write_file
 from .canonical import Lookup, adapter_label, canonical
 from .model_card import NAME as CARD
-from .model_card import Parent, model_card, parent
+from .model_card import model_card
+from .parents import Parent, parent
 from .sources import absolute, is_local
 from .tokenizers import result_sidecars
 from .vocabularies import Aligned
@@ -42,7 +43,7 @@ def parents(recipe: Recipe, sources: Mapping[str, Source]) -> tuple[Parent, ...]
             found.append(parent(label, _hub(spec), sources[label].folder))
             for number, adapter in enumerate(spec.adapters, 1):
                 folder = Path(adapter.path).expanduser() if is_local(adapter.path) else None
-                found.append(parent(adapter_label(label, number), _hub(adapter), folder))
+                found.append(parent(adapter_label(label, number), _hub(adapter), folder, is_adapter=True))
     return tuple(found)
 
 
