@@ -110,7 +110,7 @@ def test_a_shared_expert_is_added_through_its_own_gate(kind, tmp_path):
     asked = config(dense, dense, dense, shared_experts=shared, architecture="qwen", gate_mode="cheap_embed")
     with pytest.raises(Problems, match="no `positive_prompts"):
         moe(asked, tmp_path / "mixed")
-    tokenizer(dense)
+    tokenizer(dense, letters=kind == "qwen2")
     for expert, prompt in zip(asked["experts"], ("t5 t6", "t7"), strict=True):
         expert["positive_prompts"] = [prompt]
     made = moe(asked, tmp_path / "mixed")
@@ -120,14 +120,19 @@ def test_a_shared_expert_is_added_through_its_own_gate(kind, tmp_path):
     torch.testing.assert_close(logits(tmp_path / "mixed"), wanted, atol=5e-5, rtol=1e-4)
 
 
-def tokenizer(folder: Path) -> None:
-    words = {"<unk>": 0, "<s>": 1, "</s>": 2, **{f"t{number}": number for number in range(3, 64)}}
+def tokenizer(folder: Path, *, letters: bool = False) -> None:
+    """Words `t3` to `t63`; or letters, as the classes want that transformers has for some model types."""
+    special = {"<unk>": 0, "<s>": 1, "</s>": 2}
+    model = {"type": "WordLevel", "vocab": {**special, **{f"t{n}": n for n in range(3, 64)}}, "unk_token": "<unk>"}
+    if letters:
+        vocab = {**special, **{letter: number for number, letter in enumerate("t0123456789Ġ", 3)}}
+        model = {"type": "BPE", "vocab": vocab, "merges": []}
     begin = {"id": 1, "content": "<s>", "special": True, "single_word": False, "lstrip": False, "rstrip": False}
     data = {
         "version": "1.0",
         "added_tokens": [{**begin, "normalized": False}],
-        "pre_tokenizer": {"type": "WhitespaceSplit"},
-        "model": {"type": "WordLevel", "vocab": words, "unk_token": "<unk>"},
+        "pre_tokenizer": None if letters else {"type": "WhitespaceSplit"},
+        "model": model,
     }
     (folder / "tokenizer.json").write_text(json.dumps(data))
     said = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}

@@ -25,14 +25,14 @@ from ligate.methods import _catalogue
 from ligate.recipe.expert_layouts import Layout, config_edits, layout_of
 from ligate.recipe.mixture import HIDDEN, RANDOM, Expert, Mixture, mixture_text, read_mixture
 from ligate.recipe.mixture_plan import MADE, MixturePlan, mixture_plan, noisy_label
+from ligate.recipe.schema import Recipe
 
 from .beside import file_digests, write_file
 from .given import Size, given_bytes
 from .growing import growing
 from .mixture_card import NAME as CARD
 from .mixture_card import mixture_card
-from .parents import parent
-from .outcome import versions
+from .outcome import parents, versions
 from .preflight import SIDECARS
 from .routing import alike, gates
 from .sources import Sources, flat, is_local, open_spec
@@ -285,10 +285,7 @@ def _written(
     step = step_record(plan, plan.digest(), None, results, _catalogue.load)
     facts = {label: _facts(job.mixture, label) for label in plan.sources}
     draft = Record(versions(), _told(job), facts, (step,), plan.metadata, {})
-    family = [
-        parent(label, spec.path if "/" in spec.path and not is_local(spec.path) else None, sources[label].folder)
-        for label, spec in job.mixture.sources.items()
-    ]
+    family = parents(Recipe(job.mixture.sources, ()), sources)
     write_file(folder / CARD, mixture_card(draft, family, job.layout, job.mixture))
     record = replace(draft, files=file_digests(folder))
     write_file(folder / records.NAME, records.to_text(record))
