@@ -154,6 +154,77 @@ def test_a_tied_model_and_one_with_a_head_of_its_own_make_one_with_a_head_of_its
     assert not np.array_equal(head, model.model.embed_tokens.weight.detach().numpy())
 
 
+STEPS = """\
+sources: {a: ./a, b: ./b, wide: ./wide}
+steps:
+  - {name: mean, method: linear, models: [a, b], parameters: {weight: 1}}
+  - {method: task_arithmetic, base: b, models: [mean, wide], parameters: {weight: 1, scale: 0.5}}
+output: {tokenizer: union, donor: wide, chat_template: "{{ x }}"}
+"""
+
+
+def test_all_steps_speak_the_vocabulary_of_the_result(desk, told):
+    """Numbers go by the last step's base; the config's come from a donor that numbers them otherwise."""
+    (desk / "recipe.yaml").write_text(STEPS)
+    code, error = told("merge", "recipe.yaml", "out")
+    assert code == 0, error
+    own = {label: tokens(desk / label) for label in ("a", "b", "wide", "out")}
+    rows = {label: tensors(desk / label)[EMBEDDING].astype(np.float64) for label in own}
+    assert {token: own["out"][token] for token in own["b"]} == own["b"]
+    for token, number in own["out"].items():
+        at = {label: rows[label][own[label][token]] for label in ("a", "b", "wide") if token in own[label]}
+        fill = at["b"] if "b" in at else np.mean([at["a"], at["wide"]], axis=0)
+        a, b, wide = (at.get(label, fill) for label in ("a", "b", "wide"))
+        expected = b + 0.5 * (((a + b) / 2 - b) + (wide - b))
+        np.testing.assert_allclose(rows["out"][number], expected, rtol=2e-6, atol=1e-7, err_msg=token)
+    found = config(desk / "out")
+    assert found["vocab_size"] == len(rows["out"])
+    assert (found["bos_token_id"], found["eos_token_id"]) == (own["out"]["<s>"], own["out"]["</s>"])
+    assert (desk / "out" / "chat_template.jinja").read_text() == "{{ x }}"
+    assert told("replay", "out", "again")[0] == 0
+
+
+def test_slices_take_the_rows_of_their_models_in_the_vocabulary_of_the_result(desk, told):
+    slices = "slices: [{layers: {a: [0, 1]}}, {layers: {b: [1, 2]}}]"
+    (desk / "recipe.yaml").write_text(
+        f"sources: {{a: ./a, b: ./b}}\nmerge: {{method: passthrough, {slices}}}\noutput: {{tokenizer: union}}\n"
+    )
+    code, error = told("merge", "recipe.yaml", "out")
+    assert code == 0, error
+    first, last, out = (tensors(desk / label) for label in ("a", "b", "out"))
+    own = {label: tokens(desk / label) for label in ("a", "b", "out")}
+    for token, number in own["out"].items():
+        embedding = first[EMBEDDING][own["a"][token]] if token in own["a"] else last[EMBEDDING][own["b"][token]]
+        head = (
+            last["lm_head.weight"][own["b"][token]] if token in own["b"] else first["lm_head.weight"][own["a"][token]]
+        )
+        np.testing.assert_array_equal(out[EMBEDDING][number], embedding)
+        np.testing.assert_array_equal(out["lm_head.weight"][number], head)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # of peft, at transformers
+def test_an_adapter_is_applied_before_rows_move(desk, told):
+    import peft
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = peft.get_peft_model(
+        AutoModelForCausalLM.from_pretrained(desk / "b"),
+        peft.LoraConfig(r=2, target_modules=["embed_tokens", "q_proj"], init_lora_weights=False),
+    )
+    torch.manual_seed(1)
+    model.save_pretrained(desk / "adapter", save_embedding_layers=False)
+    whole = model.merge_and_unload().model.embed_tokens.weight.detach().double().numpy()
+    (desk / "recipe.yaml").write_text(RECIPE.replace("./b", "{path: ./b, adapter: ./adapter}"))
+    code, error = told("merge", "recipe.yaml", "out", "--tokenizer", "a")
+    assert code == 0, error
+    found, first = (tensors(desk / label)[EMBEDDING].astype(np.float64) for label in ("out", "a"))
+    own, others = tokens(desk / "a"), tokens(desk / "b")
+    for token, number in own.items():
+        other = whole[others[token]] if token in others else first[number]
+        np.testing.assert_allclose(found[number], (first[number] + other) / 2, rtol=1e-5, atol=1e-6, err_msg=token)
+
+
 def test_neither_threads_nor_memory_nor_the_hash_seed_change_a_byte(desk):
     digests = set()
     for number, (threads, seed) in enumerate(((1, "1"), (2, "2"), (3, "3"))):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ligate.core.errors import InputError
 
 from .documents import read_bytes, read_object
+from .sentencepiece import read_pieces
 
 Numbers = Mapping[int, str]
 
@@ -103,6 +104,17 @@ def _lines(folder: Path) -> Numbers:
     return dict(enumerate(text.removesuffix("\n").split("\n")))
 
 
+def _pieces(name: str) -> Callable[[Path], Numbers]:
+    """A SentencePiece model, and `added_tokens.json` where there is one."""
+
+    def read(folder: Path) -> Numbers:
+        added = folder / "added_tokens.json"
+        more = _turned(read_object(added), added) if added.is_file() else {}
+        return dict(enumerate(read_pieces(folder / name))) | more
+
+    return read
+
+
 def _turned(vocab: Any, path: Path) -> dict[int, str]:
     if not isinstance(vocab, dict) or not all(isinstance(number, int) for number in vocab.values()):
         raise InputError("holds no vocabulary that is understood", where=str(path), hint="is it a tokenizer's file?")
@@ -113,7 +125,8 @@ _READERS: Mapping[str, Callable[[Path], Numbers] | None] = {
     "tokenizer.json": _fast,
     "vocab.json": _table,
     "vocab.txt": _lines,
-    **dict.fromkeys(("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json"), None),
+    **{name: _pieces(name) for name in ("tokenizer.model", "spiece.model")},
+    **dict.fromkeys(("sentencepiece.bpe.model", "tekken.json"), None),  # numbered otherwise by those who read them
 }
 """In the order in which they are trusted; None: not understood."""
-_SPLIT = ("vocab.json",)  # another file adds to it
+_SPLIT = ("vocab.json", "tokenizer.model", "spiece.model")  # another file adds to it

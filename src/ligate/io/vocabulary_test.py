@@ -40,14 +40,22 @@ def test_a_table_with_added_tokens_and_a_list_of_lines(tmp_path):
     assert table.numbers == lines.numbers == {0: "x", 1: "<s>"}
 
 
+def test_pieces_of_a_sentencepiece_model_with_added_tokens(tmp_path):
+    place = folder(tmp_path / "a", added={"<s>": 2})
+    (place / "tokenizer.model").write_bytes(b"\x0a\x03\x0a\x01x\x0a\x03\x0a\x01y")
+    found = vocabulary(place)
+    assert found is not None
+    assert found.numbers == {0: "x", 1: "y", 2: "<s>"}
+
+
 def test_a_folder_without_tokenizer_has_no_vocabulary(tmp_path):
     assert vocabulary(folder(tmp_path / "a")) is None
 
 
 def test_a_file_that_is_not_understood_is_named_with_the_way_out(tmp_path):
     with pytest.raises(InputError, match="cannot be read") as caught:
-        vocabulary(folder(tmp_path / "a", tokenizer_model="bytes"))
-    assert "tokenizer.model" in str(caught.value) and "transformers" in caught.value.hint
+        vocabulary(folder(tmp_path / "a", tekken_json={}))
+    assert "tekken.json" in str(caught.value) and "transformers" in caught.value.hint
 
 
 def test_a_broken_file_is_named(tmp_path):

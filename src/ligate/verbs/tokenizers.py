@@ -21,7 +21,7 @@ from ligate.recipe.schema import Recipe
 from ligate.recipe.vocabulary_tensors import is_untied
 
 from .token_ids import Renumbered, id_edits, size_edits, untied_edits
-from .vocabularies import Aligned, merged_labels
+from .vocabularies import Aligned, lead_of, merged_labels
 
 _AUTO = "auto"
 _CONFIG = "tokenizer_config.json"
@@ -36,8 +36,9 @@ def template_complaints(recipe: Recipe, sources: Mapping[str, Source]) -> list[L
     """What speaks against the chat template that a recipe asks for."""
     if recipe.output.chat_template is None or recipe.problems:  # then nobody can say who the donor is
         return []
-    label = recipe.output.tokenizer or donor(recipe, recipe.steps[-1])
-    folder = sources[label].folder if label in sources else None
+    asked = recipe.output.tokenizer or recipe.output.union
+    label = lead_of(recipe) if asked else donor(recipe, recipe.steps[-1])
+    folder = sources[label].folder if label and label in sources else None
     if folder is None:
         return []
     if not (folder / _CONFIG).is_file():

@@ -132,7 +132,7 @@ def _aligned(recipe: Recipe, sources: Sources, found: list[LigateError]) -> Alig
 
 
 def _base(recipe: Recipe) -> str | None:
-    base = recipe.steps[-1].base
+    base = recipe.steps[-1].base if recipe.steps else None
     return origin(recipe, base) if base else None
 
 
