@@ -54,11 +54,7 @@ MASK = Param(SWITCH, plain=True)
 CHANGES = {"weight": WEIGHT, "normalize": Param(SWITCH), "lambda": Param((0.5, 1.0, -0.7)), "int8_mask": MASK}
 SPARSE = {**CHANGES, "density": Param(SHARES, own=True), "rescale": Param(SWITCH)}
 DRAWN = {**SPARSE, "density": Param(ALL_OR_NOTHING, own=True, spread=False)}
-MIDDLE = {
-    **SPARSE,
-    "density": Param(SHARES[:-1], own=True),  # with gamma below 1: above, one entry more or less may stay
-    "gamma": Param((0.0, 0.05, 0.2, 0.33), own=True),
-}
+MIDDLE = {**SPARSE, "gamma": Param((0.0, 0.05, 0.2, 0.33, 0.8), own=True)}
 RANKED = {**DRAWN, "epsilon": Param((0.05, 0.2), own=True)}
 
 METHODS: Mapping[str, Method] = {

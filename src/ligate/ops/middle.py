@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ligate.core.method import Stat
@@ -59,15 +60,17 @@ def _largest_kept(params: Mapping[str, Any]) -> Stat:
     def start(models: int) -> Any:
         keep = per_model(params["density"], models, name="density")
         cut = per_model(params["gamma"], models, name="gamma")
-        shares = [min(one, round(1 - share, 12)) for one, share in zip(cut, keep, strict=True)]
-        return kth_largest("largest", "tensor", shares, rank=_after).init(models)
+        shares = [min(one, 1 - share) for one, share in zip(cut, keep, strict=True)]
+        ranks = [partial(_after, *pair) for pair in zip(cut, keep, strict=True)]
+        return kth_largest("largest", "tensor", shares, rank=ranks).init(models)
 
-    return kth_largest("largest", "tensor", 0.0, rank=_after)._replace(init=start)
+    return kth_largest("largest", "tensor", 0.0)._replace(init=start)
 
 
-def _after(share: float, numel: int) -> int:
-    """The rank of the first one that stays."""
-    return min(int(share * numel) + 1, numel) if share > 0 else 0
+def _after(cut: float, keep: float, share: float, numel: int) -> int:
+    """The rank of the first one that stays, where `keep` are to be left; 0 where none goes."""
+    gone = min(int(cut * numel), numel - int(keep * numel)) if share > 0 else 0
+    return min(gone + 1, numel) if gone else 0
 
 
 def _floor(share: float, numel: int) -> int:

@@ -47,6 +47,10 @@ class Kth(NamedTuple):
     of: int
 
 
+Rank = Callable[[float, int], int]
+"""(share, numel) -> how many are kept."""
+
+
 def rank(share: float, numel: int) -> int:
     """How many to keep: share times numel rounded down, but at least one unless the share is 0."""
     return max(1, int(share * numel)) if share > 0 else 0
@@ -58,7 +62,7 @@ def kth_largest(
     share: float | Sequence[float],
     rows: Rows | None = None,
     *,
-    rank: Callable[[float, int], int] = rank,
+    rank: Rank | Sequence[Rank] = rank,
     group: Hashable = (),
     before: Before = UNCHANGED,
 ) -> Stat:
@@ -66,7 +70,8 @@ def kth_largest(
 
     The task vectors are those of what `before` makes of the models.
 
-    `rank(share, numel)` is k, exactly; `share` must be near k / numel. With rank 0 nothing is kept.
+    `rank(share, numel)` is k, exactly; `share` must be near k / numel. With rank 0 nothing is kept. Each row may have a
+    rank of its own, as it may have a share.
     """
 
     def observe(state: _Glance | _Count, base: Tensor, tuned: Tensor, *, site: Site, **earlier: Any) -> Any:
@@ -82,7 +87,7 @@ def kth_largest(
     return Stat(
         name=name,
         scope=scope,
-        init=lambda models: _Glance(tuple(_Aim(one, rank) for one in per_model(share, models, name=name))),
+        init=lambda models: _Glance(_aims(per_model(share, models, name=name), rank)),
         observe=observe,
         merge=lambda a, b: a.merged(b),
         finish=lambda state: state.finished(),
@@ -105,6 +110,11 @@ class _Row(NamedTuple):
         return kernels.census(self.row, low, high)
 
 
+def _aims(shares: Sequence[float], rank: Rank | Sequence[Rank]) -> tuple[_Aim, ...]:
+    ranks = (rank,) * len(shares) if callable(rank) else rank
+    return tuple(_Aim(share, one) for share, one in zip(shares, ranks, strict=True))
+
+
 def report(found: Sequence[Kth]) -> Mapping[str, Any]:
     return {
         "threshold": [kth.value if math.isfinite(kth.value) else None for kth in found],
@@ -118,7 +128,7 @@ class _Aim(NamedTuple):
     """What is searched for."""
 
     share: float
-    rank: Callable[[float, int], int]
+    rank: Rank
 
     def k(self, numel: int) -> int:
         return self.rank(self.share, numel)
