@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from ligate.core.errors import LigateError
 from ligate.verbs.merge import merge
 from ligate.verbs.verify import verify
 from tiny_models import ARCHITECTURES, Architecture, Convolutions, pipeline, plain_module, sentence_encoder
@@ -147,6 +148,16 @@ def test_weights_beside_the_components_of_a_pipeline_are_no_part_of_it(merged_fo
     out = merged_folder(with_single_files)
     assert not list(out.glob("*.safetensors"))
     assert {name.partition("/")[0] for name in tensors(out)} == {"unet", "vae", "text_encoder"}
+
+
+def test_a_component_that_one_pipeline_lacks_is_named(merged_folder):
+    def without_vae(folder: Path, seed: int) -> None:
+        pipeline(folder, seed)
+        if folder.name == "b":
+            (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+
+    with pytest.raises(LigateError, match=r"lacks 10 tensors that `a` has: vae/conv_in\.bias, vae/conv_in\.weight"):
+        merged_folder(without_vae)
 
 
 def test_the_state_dict_of_a_plain_module(merged_folder, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,10 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+
+from ligate.methods import _catalogue
+from ligate.recipe.parse import parse_text
+from ligate.recipe.review import review
 
 UNET = "model.diffusion_model"
 SHAPES = {
@@ -139,3 +144,12 @@ def test_block_weights_that_cannot_be_are_refused(shelf, ligate, blocks, words):
 def test_block_weights_go_with_a_method(shelf, ligate):
     ran = ligate("merge", "recipe.yaml", "out", "--blocks", "weight=1")
     assert "--blocks goes with --method" in ran.err
+
+
+@pytest.mark.parametrize("page", ["architectures.md", "diffusion.md"])
+def test_recipes_in_the_docs_are_recipes(page):
+    text = (Path(__file__).parents[2] / "docs" / page).read_text("utf-8")
+    found = re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert found
+    for recipe in found:
+        assert not review(parse_text(recipe, page), _catalogue.load)
