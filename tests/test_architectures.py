@@ -156,7 +156,7 @@ def test_a_component_that_one_pipeline_lacks_is_named(merged_folder):
         if folder.name == "b":
             (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
 
-    with pytest.raises(LigateError, match=r"lacks 10 tensors that `a` has: vae/conv_in\.bias, vae/conv_in\.weight"):
+    with pytest.raises(LigateError, match=r"lacks 12 tensors that `a` has: vae/conv_in\.bias, vae/conv_in\.weight"):
         merged_folder(without_vae)
 
 
