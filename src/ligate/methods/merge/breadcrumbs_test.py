@@ -60,6 +60,8 @@ def test_density_one_cuts_nothing_and_zero_everything():
 def test_outliers_are_cut_only_as_far_as_the_density_leaves_room():
     merged = breadcrumbs(torch.zeros(10), TEN[None], density=0.8, gamma=0.5, scale=1)
     assert torch.equal(merged, TEN * (TEN.abs() <= 8))
+    merged = breadcrumbs(torch.zeros(10), TEN[None], density=0.75, gamma=0.5, scale=1)
+    assert torch.equal(merged, TEN * (TEN.abs() <= 7))  # 7.5 rounded down
 
 
 def test_what_cannot_be_merged_is_refused():
