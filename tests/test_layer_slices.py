@@ -55,6 +55,14 @@ CASES = (
         {"encoder_layers": 4, "decoder_layers": 3},
     ),
     Stacked("llava", {"language_model.model.layers": TWICE}, {"text_config": {"num_hidden_layers": 4}}),
+    Stacked(
+        "qwen2.5-vl",
+        {"model.layers": ((0, 1), (0, 2)), "visual.blocks": TWICE},
+        {
+            "text_config": {"num_hidden_layers": 3},
+            "vision_config": {"depth": 4, "fullatt_block_indexes": [1, 3]},
+        },
+    ),
 )
 
 

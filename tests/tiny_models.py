@@ -158,6 +158,37 @@ ARCHITECTURES = (
         },
         {"input_ids": torch.tensor([[3, 39, 39, 39, 39, 4]]), "pixel_values": PIXELS},
     ),
+    Architecture(
+        "qwen2.5-vl",
+        "Qwen2_5_VLForConditionalGeneration",
+        "Qwen2_5_VLConfig",
+        {
+            "text_config": {
+                **DECODER,
+                "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]},
+            },
+            "vision_config": {
+                "depth": 2,
+                "hidden_size": 16,
+                "intermediate_size": 24,
+                "num_heads": 2,
+                "out_hidden_size": 16,
+                "patch_size": 2,
+                "window_size": 8,
+                "fullatt_block_indexes": [1],
+            },
+            "image_token_id": 39,
+            "video_token_id": 38,
+            "vision_start_token_id": 37,
+            "vision_end_token_id": 36,
+        },
+        {
+            "input_ids": torch.tensor([[3, 37, 39, 39, 39, 39, 36, 4]]),
+            "pixel_values": torch.linspace(-1, 1, 16 * 24).view(16, 24),
+            "image_grid_thw": torch.tensor([[1, 4, 4]]),
+            "mm_token_type_ids": torch.tensor([[0, 0, 1, 1, 1, 1, 0, 0]]),
+        },
+    ),
 )
 
 
