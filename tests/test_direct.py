@@ -37,6 +37,11 @@ CASES = [
     ("merge/dare_ties", {"scope": "tensor", "tie": "zero", "rescale": "l1", "trim": (0.5, 1.0, 0.2)}),
     ("merge/breadcrumbs", {"density": (0.5, 1.0, 0.3), "gamma": (0.1, 0.0, 0.2)}),
     ("merge/breadcrumbs", {"rescale": "l1", "weight": (0.5, -0.3, 0.2)}),
+    ("merge/sce", {}),
+    ("merge/sce", {"density": 1.0, "least_energy": 1e-6}),
+    ("merge/sce", {"density": 0.4}),
+    ("merge/ram", {"scale": 0.7}),
+    ("merge/ramplus_tl", {"boost": 0.5, "cap": 2.0, "epsilon": 1e-3}),
     ("merge/breadcrumbs_ties", {"density": (0.5, 0.0, 0.3), "normalize": True}),
 ]
 

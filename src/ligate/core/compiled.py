@@ -55,6 +55,12 @@ def library() -> ctypes.CDLL | None:
             _declare(found, f"cut_{kind}", None, _AT, _AT, real, real, _SIZE)
             _declare(found, f"drop_{kind}", None, _AT, _AT, _AT, ctypes.c_uint64, ctypes.c_uint32, _SIZE)
             _declare(found, f"length_{kind}", _DOUBLE, _AT, _AT, _SIZE)
+            _declare(found, f"spreads_{kind}", None, _AT, _AT, _SIZE, _SIZE)
+            _declare(found, f"select_{kind}", None, _AT, _AT, _DOUBLE, _SIZE, _SIZE)
+            _declare(found, f"energy_{kind}", _DOUBLE, _AT, _AT, _SIZE)
+            _declare(found, f"elected_mean_{kind}", _FLAG, _AT, _AT, _AT, _AT, _SIZE, _SIZE)
+            _declare(found, f"overlap_{kind}", None, _AT, _AT, real, _AT, _SIZE, _SIZE)
+            _declare(found, f"mean_of_changed_{kind}", _FLAG, _AT, _AT, _AT, real, _DOUBLE, _AT, _SIZE, _SIZE)
             tables = _AT, _AT, _AT, _AT, _AT
             numbers = _FLAG, _FLAG, _DOUBLE, _DOUBLE, _AT, _SIZE, _SIZE
             _declare(found, f"disjoint_merge_{kind}", _FLAG, *tables, *numbers)

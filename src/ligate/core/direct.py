@@ -70,6 +70,29 @@ class Stored:
         """The sum of the magnitudes of each difference from the base."""
         return [_loop("length", self.kind)(self.base, row, self.n) for row in self.rows]
 
+    def energies(self) -> Sequence[float]:
+        """The sum of the squares of each difference from the base."""
+        return [_loop("energy", self.kind)(self.base, row, self.n) for row in self.rows]
+
+    def select(self, least: float) -> None:
+        """Overwrite all rows by the base where their spread is below `least`."""
+        _loop("select", self.kind)(self.base, self.table, least, len(self.rows), self.n)
+
+    def spreads(self) -> Sequence[NDArray[Any]]:
+        """Piece by piece the variance over the rows, times the square of their number."""
+        import numpy as np
+
+        out = np.empty(self.n, np.float64)
+        _loop("spreads", self.kind)(self.table, out.ctypes.data, len(self.rows), self.n)
+        return [out[start : start + self.piece] for start in range(0, self.n, self.piece)]
+
+    def overlap(self, epsilon: float) -> list[tuple[int, int]]:
+        """Of each row, how many entries it changes by more than epsilon with other rows, and how many alone."""
+        models = len(self.rows)
+        counts = (ctypes.c_uint64 * (2 * models))()
+        _loop("overlap", self.kind)(self.base, self.table, epsilon, counts, models, self.n)
+        return [(counts[k] - counts[models + k], counts[models + k]) for k in range(models)]
+
     def differences(self) -> Sequence[Difference]:
         return [Difference(self, row) for row in self.rows]
 
@@ -158,11 +181,36 @@ class DisjointMerge(NamedTuple):
         return bool(loop(*tables, 1, self.tie, self.least, self.scale, out, len(rows.rows), rows.n))
 
 
+class MeanOfChanged(NamedTuple):
+    """The base plus the mean of the differences larger than epsilon; where there is only one, it times its gain."""
+
+    weights: Sequence[float]  # the gains
+    epsilon: float
+    scale: float
+
+    def into(self, rows: Stored, out: int) -> bool:
+        loop, gains = _loop("mean_of_changed", rows.kind), compiled.doubles(self.weights)
+        return bool(loop(rows.base, rows.table, gains, self.epsilon, self.scale, out, len(rows.rows), rows.n))
+
+
+class ElectedMean(NamedTuple):
+    """The base plus the weighted mean of the differences that have the sign of their sum."""
+
+    weights: Sequence[float]
+
+    def into(self, rows: Stored, out: int) -> bool:
+        loop, weights = _loop("elected_mean", rows.kind), compiled.doubles(self.weights)
+        return bool(loop(rows.base, rows.table, weights, out, len(rows.rows), rows.n))
+
+
+Simple = WeightedSum | AddWeighted | DisjointMerge | MeanOfChanged | ElectedMean
+
+
 class After(NamedTuple):
     """A rule, and what is done to the rows before."""
 
     change: Callable[[Stored], None]
-    rule: WeightedSum | AddWeighted | DisjointMerge
+    rule: Simple
 
     @property
     def weights(self) -> Sequence[float]:
@@ -173,7 +221,7 @@ class After(NamedTuple):
         return self.rule.into(rows, out)
 
 
-Rule = WeightedSum | AddWeighted | DisjointMerge | After
+Rule = Simple | After
 
 
 def lead_of_plus(rows: Stored, bounds: Sequence[float], gains: Sequence[float]) -> int:

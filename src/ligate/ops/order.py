@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ligate.core import kernels
-from ligate.core.direct import Census, Difference, Stored
+from ligate.core.direct import Census, Difference, Stored, census
 from ligate.core.method import Again, Scope, Site, Stat
 
 from .before import UNCHANGED, Before
@@ -65,10 +65,12 @@ def kth_largest(
     rank: Rank | Sequence[Rank] = rank,
     group: Hashable = (),
     before: Before = UNCHANGED,
+    stored: Callable[[Stored], Sequence[Sequence[NDArray[Any]]]] | None = None,
 ) -> Stat:
     """For each row of `rows` (task vectors if left out) the magnitude that the `share` largest reach: `Kth`, one each.
 
-    The task vectors are those of what `before` makes of the models.
+    The task vectors are those of what `before` makes of the models. `stored` gives the same as `rows`, of
+    stored numbers and in pieces.
 
     `rank(share, numel)` is k, exactly; `share` must be near k / numel. With rank 0 nothing is kept. Each row may have a
     rank of its own, as it may have a share.
@@ -79,10 +81,10 @@ def kth_largest(
         found = deltas(base, tuned) if rows is None else rows(base, tuned, site=site, **earlier)
         return state.observed(map(_Row, found), site)
 
-    def direct(state: _Glance | _Count, stored: Stored, *, site: Site, **earlier: Any) -> Any:
+    def direct(state: _Glance | _Count, numbers: Stored, *, site: Site, **earlier: Any) -> Any:
         if before.stored:
-            before.stored(stored, **earlier)
-        return state.observed(stored.differences(), site)
+            before.stored(numbers, **earlier)
+        return state.observed(numbers.differences() if stored is None else map(_Pieces, stored(numbers)), site)
 
     return Stat(
         name=name,
@@ -94,7 +96,7 @@ def kth_largest(
         report=report,
         sample=lambda state: SAMPLE if isinstance(state, _Glance) else None,
         group=group,
-        direct=direct if rows is None and before.stored else None,
+        direct=direct if (rows is None or stored) and before.stored else None,
     )
 
 
@@ -108,6 +110,19 @@ class _Row(NamedTuple):
 
     def census(self, low: float, high: float) -> Census:
         return kernels.census(self.row, low, high)
+
+
+class _Pieces(NamedTuple):
+    """Magnitudes that are there already."""
+
+    pieces: Sequence[NDArray[Any]]  # float64
+
+    def magnitudes(self) -> Sequence[NDArray[Any]]:
+        return self.pieces
+
+    def census(self, low: float, high: float) -> Census:
+        found = self.pieces[0] if len(self.pieces) == 1 else np.concatenate(self.pieces)
+        return census("f64", None, found.ctypes.data, low, high, len(found))
 
 
 def _aims(shares: Sequence[float], rank: Rank | Sequence[Rank]) -> tuple[_Aim, ...]:
@@ -142,7 +157,7 @@ class _Glance:
     piles: list[Pile] | None = None
     whole: bool = True  # nothing was left out so far
 
-    def observed(self, rows: Iterable[_Row | Difference], site: Site) -> _Glance:
+    def observed(self, rows: Iterable[_Row | _Pieces | Difference], site: Site) -> _Glance:
         state = self if self.piles is not None else _Glance(self.aims, [Pile() for _ in self.aims])
         numel = math.prod(site.shape)
         weight = _UNIT if numel <= SAMPLE else numel * _UNIT // SAMPLE
@@ -259,7 +274,7 @@ class _Tally:
     beyond_low: int = 0
     to_low: int = 0
 
-    def count(self, row: _Row | Difference) -> None:
+    def count(self, row: _Row | _Pieces | Difference) -> None:
         found = row.census(self.low, self.high)
         self.seen += found.of
         self.above += found.above
@@ -284,7 +299,7 @@ class _Count:
     hunts: tuple[_Hunt, ...]
     tallies: list[_Tally] | None = None
 
-    def observed(self, rows: Iterable[_Row | Difference], site: Site) -> _Count:
+    def observed(self, rows: Iterable[_Row | _Pieces | Difference], site: Site) -> _Count:
         state = self if self.tallies is not None else _Count(self.hunts, [hunt.tally() for hunt in self.hunts])
         for hunt, tally, row in zip(self.hunts, state.tallies or (), rows, strict=True):
             if hunt.found is None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from ligate.core.direct import MeanOfChanged
+
 from .rows import deltas, own
 
 if TYPE_CHECKING:
@@ -18,15 +20,15 @@ class Sums(NamedTuple):
 
     changes: Tensor  # float64
     raised: Tensor  # the same, each model's multiplied with its gain
-    count: Tensor  # how many models change it
+    many: Tensor  # how many models change it
 
     def mean(self) -> Tensor:
         """Over those who change an entry."""
-        return self.changes / self.count.clamp(min=1)
+        return self.changes / self.many.clamp(min=1)
 
     def raised_mean(self) -> Tensor:
         """The same, but with the gain of the one where there is only one."""
-        return torch.where(self.count == 1, self.raised, self.mean())
+        return torch.where(self.many == 1, self.raised, self.mean())
 
 
 def changes(base: Tensor, tuned: Tensor, epsilon: float) -> Iterator[Tensor]:
@@ -35,15 +37,19 @@ def changes(base: Tensor, tuned: Tensor, epsilon: float) -> Iterator[Tensor]:
         yield torch.hardshrink(row, epsilon, out=own(row))
 
 
-def sums(base: Tensor, tuned: Tensor, epsilon: float, gains: Sequence[float] = ()) -> Sums:
-    """All in one pass; `raised` is only there with gains."""
+def mean_of_changed(base: Tensor, tuned: Tensor, rule: MeanOfChanged) -> Tensor:
+    found = sums(base, tuned, rule.epsilon, rule.weights)
+    return (base.double() + rule.scale * found.raised_mean()).to(base.dtype)
+
+
+def sums(base: Tensor, tuned: Tensor, epsilon: float, gains: Sequence[float]) -> Sums:
+    """All in one pass."""
     total = torch.zeros_like(base, dtype=torch.float64)
-    raised, count = torch.zeros_like(total) if gains else total, torch.zeros_like(base, dtype=torch.int32)
-    for k, row in enumerate(changes(base, tuned, epsilon)):
+    raised, count = torch.zeros_like(total), torch.zeros_like(base, dtype=torch.int32)
+    for row, gain in zip(changes(base, tuned, epsilon), gains, strict=True):
         count.add_(row.detach() != 0)
         total.add_(row)
-        if gains:
-            raised.add_(row.double() * gains[k])
+        raised.add_(row.double() * gain)
     return Sums(total, raised, count)
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
+from ligate.core.direct import MeanOfChanged
 from ligate.core.method import Site, method
 from ligate.core.params import Range
 from ligate.ops.fitting import with_base
-from ligate.ops.overlap import sums
+from ligate.ops.overlap import mean_of_changed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@method(title="Reinforced Agent Merging", source="arXiv:2601.13572", base="required", symmetric=True)
+def _rule(known: Mapping[str, Any], models: int) -> MeanOfChanged:
+    return MeanOfChanged([1.0] * models, known["epsilon"], known["scale"])
+
+
+@method(title="Reinforced Agent Merging", source="arXiv:2601.13572", base="required", symmetric=True, direct=_rule)
 def ram(
     base: Tensor,
     tuned: Tensor,
@@ -43,4 +49,4 @@ def ram(
     tensor([3., 1., 0.])
     """
     with_base(base, tuned, where="merge/ram")
-    return (base.double() + scale * sums(base, tuned, epsilon).mean()).to(base.dtype)
+    return mean_of_changed(base, tuned, _rule({"epsilon": epsilon, "scale": scale}, len(tuned)))

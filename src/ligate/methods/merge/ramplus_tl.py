@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
+from ligate.core.direct import MeanOfChanged, Stored
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import Range
 from ligate.ops.fitting import with_base
 from ligate.ops.notebook import complete
-from ligate.ops.overlap import shared_and_alone, sums
+from ligate.ops.overlap import mean_of_changed, shared_and_alone
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +24,11 @@ def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
     def observe(state: _Counts, base: Tensor, tuned: Tensor, *, site: Site, **_: Any) -> _Counts:
         return _added(state, shared_and_alone(base, tuned, params["epsilon"]))
 
-    return (Stat("shared", "tensor", lambda models: [(0, 0)] * models, observe, _added, tuple, _told),)
+    def direct(state: _Counts, stored: Stored, **_: Any) -> _Counts:
+        return _added(state, stored.overlap(params["epsilon"]))
+
+    stat = Stat("shared", "tensor", lambda models: [(0, 0)] * models, observe, _added, tuple, _told, direct=direct)
+    return (stat,)
 
 
 def _added(a: _Counts, b: _Counts) -> _Counts:
@@ -38,6 +43,12 @@ def _gain(shared: int, alone: int, boost: float, cap: float) -> float:
     return 1 + boost * (min(shared / alone, cap) if alone else cap)
 
 
+def _rule(known: Mapping[str, Any], models: int) -> MeanOfChanged:
+    """Of parameters and statistics."""
+    gains = [_gain(shared, alone, known["boost"], known["cap"]) for shared, alone in known["shared"]]
+    return MeanOfChanged(gains, known["epsilon"], known["scale"])
+
+
 @method(
     title="Reinforced Agent Merging Plus (tensor-local)",
     source="arXiv:2601.13572",
@@ -45,6 +56,7 @@ def _gain(shared: int, alone: int, boost: float, cap: float) -> float:
     symmetric=True,
     stats=_stats,
     stat_names=("shared",),
+    direct=_rule,
 )
 def ramplus_tl(
     base: Tensor,
@@ -82,5 +94,5 @@ def ramplus_tl(
     """
     with_base(base, tuned, where="merge/ramplus_tl")
     known = complete(_stats({"epsilon": epsilon}), base, tuned, site, {"shared": shared})
-    gains = [_gain(both, alone, boost, cap) for both, alone in known["shared"]]
-    return (base.double() + scale * sums(base, tuned, epsilon, gains).raised_mean()).to(base.dtype)
+    params = {"boost": boost, "cap": cap, "epsilon": epsilon, "scale": scale}
+    return mean_of_changed(base, tuned, _rule({**params, **known}, len(tuned)))

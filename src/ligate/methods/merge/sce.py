@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 
+from ligate.core import kernels
+from ligate.core.direct import ElectedMean, Stored
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import Range
+from ligate.ops.before import Before, straight
 from ligate.ops.fitting import with_base
 from ligate.ops.notebook import complete
 from ligate.ops.order import Kth, kth_largest
@@ -18,12 +21,21 @@ from ligate.ops.trim import trims
 if TYPE_CHECKING:
     from torch import Tensor
 
+_Energy = tuple[Sequence[float], int]  # per model the sum of the squares, and over how many entries
+
 
 def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
     """The least spread that is selected, unless all is; then each model's energy in what is."""
     stats: list[Stat] = []
     if trims(params["density"]):
-        search = kth_largest("threshold", "tensor", params["density"], _spreads, rank=_floor)
+        search = kth_largest(
+            "threshold",
+            "tensor",
+            params["density"],
+            _spreads,
+            rank=_floor,
+            stored=_stored_spreads,
+        )
         stats.append(search._replace(init=lambda models: search.init(1)))
     stats.append(_energies())
     return stats
@@ -35,9 +47,17 @@ def _floor(share: float, numel: int) -> int:
 
 def _spreads(base: Tensor, tuned: Tensor, **_: Any) -> Iterator[Tensor]:
     """Those that are not zero, as one row."""
-    spread = _spread(tuned)
+    yield _varied(_spread(tuned))
+
+
+def _stored_spreads(stored: Stored) -> Sequence[Sequence[Any]]:
+    """The same, in pieces."""
+    return [[_varied(piece) for piece in stored.spreads()]]
+
+
+def _varied(spread: Any) -> Any:
     varied = spread > 0
-    yield spread if varied.all() else spread[varied]
+    return spread if varied.all() else spread[varied]
 
 
 def _spread(tuned: Tensor) -> Tensor:
@@ -55,41 +75,59 @@ def _spread(tuned: Tensor) -> Tensor:
     return squares.mul_(len(tuned)).sub_(total.square_())
 
 
-def _selected(base: Tensor, tuned: Tensor, threshold: Sequence[Kth] | None) -> list[Tensor]:
-    """Task vectors in float64, zero where the models do not differ enough."""
-    start = base.double()
-    taus = [torch.sub(model, start) for model in tuned]
+def _selected(base: Tensor, tuned: Tensor, *, threshold: Sequence[Kth] | None = None, **_: Any) -> Tensor:
+    """The models, all equal to the base where they do not differ enough."""
     if threshold is None:
-        return taus
-    chosen = (_spread(tuned.detach()) >= threshold[0].value).double()
-    return [tau.mul_(chosen) for tau in taus]
+        return tuned
+    return torch.where(_spread(tuned.detach()) < threshold[0].value, base, tuned)
+
+
+def _select(stored: Stored, *, threshold: Sequence[Kth] | None = None, **_: Any) -> None:
+    if threshold is not None:
+        stored.select(threshold[0].value)
+
+
+_SELECTED = Before(_selected, _select)
 
 
 def _energies() -> Stat:
-    """Each model's share in the sum of the squares of what is selected; equal shares where nothing is."""
+    """Each model's mean square of what is selected of its change."""
 
-    def observe(
-        state: list[float], base: Tensor, tuned: Tensor, *, site: Site, threshold: Sequence[Kth] | None = None
-    ) -> list[float]:
-        found = [float(torch.dot(tau, tau)) for tau in _selected(base, tuned, threshold)]
-        return [a + b for a, b in zip(state, found, strict=True)]
+    def observe(state: _Energy, base: Tensor, tuned: Tensor, *, site: Site, **earlier: Any) -> _Energy:
+        start, models = base.double(), _selected(base, tuned, **earlier)
+        found = [kernels.length(torch.sub(model, start).square_().reshape(-1)) for model in models.detach()]
+        return _added(state, (found, base.numel()))
+
+    def direct(state: _Energy, stored: Stored, *, site: Site, **earlier: Any) -> _Energy:
+        _select(stored, **earlier)
+        return _added(state, (stored.energies(), stored.n))
 
     return Stat(
         name="energy",
         scope="tensor",
-        init=lambda models: [0.0] * models,
+        init=lambda models: ([0.0] * models, 0),
         observe=observe,
-        merge=lambda a, b: [x + y for x, y in zip(a, b, strict=True)],
-        finish=tuple,
+        merge=_added,
+        finish=lambda state: tuple(energy / max(state[1], 1) for energy in state[0]),
         report=lambda energy: {"energy": list(energy)},
+        direct=direct,
     )
 
 
-def _weights(energy: Sequence[float], numel: int, least: float) -> list[float]:
+def _added(a: _Energy, b: _Energy) -> _Energy:
+    return [x + y for x, y in zip(a[0], b[0], strict=True)], a[1] + b[1]
+
+
+def _weights(energy: Sequence[float], least: float) -> list[float]:
     total = math.fsum(energy)
-    if not 0 < total < math.inf or total / numel < least:
+    if not 0 < total < math.inf or total < least:
         return [1 / len(energy)] * len(energy)
     return [one / total for one in energy]
+
+
+def _rule(known: Mapping[str, Any], models: int) -> ElectedMean:
+    """Of parameters and statistics."""
+    return ElectedMean(_weights(known["energy"], known["least_energy"]))
 
 
 @method(
@@ -100,6 +138,7 @@ def _weights(energy: Sequence[float], numel: int, least: float) -> list[float]:
     symmetric=True,
     stats=_stats,
     stat_names=("threshold", "energy"),
+    direct=straight(lambda known: _SELECTED, _rule),
 )
 def sce(
     base: Tensor,
@@ -140,12 +179,12 @@ def sce(
     """
     with_base(base, tuned, where="merge/sce", fewest=2)
     known = complete(_stats({"density": density}), base, tuned, site, {"threshold": threshold, "energy": energy})
-    weights = _weights(known["energy"], math.prod(site.shape) if site else base.numel(), least_energy)
-    taus = _selected(base, tuned, known["threshold"])
+    start, models = base.double(), _selected(base, tuned, threshold=known["threshold"])
+    taus = [torch.sub(model, start) for model in models]
     elected = 2 * (sum(tau.detach() for tau in taus) >= 0).double() - 1  # type: ignore[union-attr]
     total = divisor = torch.zeros_like(elected)
-    for tau, weight in zip(taus, weights, strict=True):
+    for tau, weight in zip(taus, _weights(known["energy"], least_energy), strict=True):
         agrees = (tau * elected).clamp_min(0)
         total, divisor = total + agrees * weight, divisor + agrees.detach().sign() * weight
     merged = elected * total / torch.where(divisor > 0, divisor, 1.0)
-    return (base.double() + merged).to(base.dtype)
+    return (start + merged).to(base.dtype)
