@@ -239,18 +239,21 @@ def test_neither_threads_nor_memory_nor_the_hash_seed_change_a_byte(desk):
     assert len(digests) == 1
 
 
-def test_an_interrupted_union_goes_on_to_the_same_bytes_unless_a_tokenizer_has_changed(desk, told, models):
-    (desk / "b").unlink()
-    shutil.copytree(models / "b", desk / "b")
-    assert told("merge", "recipe.yaml", "whole", "--tokenizer", "union")[0] == 0
+@pytest.mark.parametrize(("policy", "changed"), [("union", "b"), ("a", "a"), ("a", "b")])
+def test_an_interrupted_merge_goes_on_to_the_same_bytes_unless_a_tokenizer_has_changed(
+    desk, told, models, policy, changed
+):
+    (desk / changed).unlink()
+    shutil.copytree(models / changed, desk / changed)
+    assert told("merge", "recipe.yaml", "whole", "--tokenizer", policy)[0] == 0
     for out in ("out", "other"):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(execute, "write_sidecars", _stopped)
-            assert told("merge", "recipe.yaml", out, "--tokenizer", "union")[0] != 0
+            assert told("merge", "recipe.yaml", out, "--tokenizer", policy)[0] != 0
     assert told("resume", "out")[0] == 0
     for name in ("model.safetensors", "tokenizer.json", "ligate.json"):
         assert (desk / "out" / name).read_bytes() == (desk / "whole" / name).read_bytes()
-    path = desk / "b" / "tokenizer.json"
+    path = desk / changed / "tokenizer.json"
     path.write_text(path.read_text() + "\n")
     code, error = told("resume", "other")
     assert code == 3

@@ -9,7 +9,7 @@ from pathlib import Path
 from ligate.core.errors import InputError, LigateError, RecipeError
 from ligate.core.suggest import nearest
 from ligate.core.tensors import Source
-from ligate.io.rows import Reordered
+from ligate.io.rows import Reordered, Rows
 from ligate.io.vocabulary import Numbers, Vocabulary, json_numbers, vocabulary, vocabulary_clash
 from ligate.io.vocabulary_union import FILE, Content, Tokenizer, added_entries, plain_entry, read_tokenizer, united
 from ligate.recipe.dialects.ligate_tokenizer import UNION
@@ -111,7 +111,7 @@ def _aligned(recipe: Recipe, sources: Sources, found: list[LigateError]) -> Alig
     speaking = [speakers[label] for label in merged if label in speakers]
     output = recipe.output
     if not output.tokens and output.row_multiple == 1 and _agree(lead, merged, numbers, speaking):
-        return Aligned(sources, lead, numbers=numbers)
+        return Aligned(_views(sources, known, {}), lead, numbers=numbers)
     _require_rows(lead, merged, speakers, sources)
     content = _content(recipe, lead, merged, sources, known, speakers)
     wanted = json_numbers(content, known[lead].file) if content else numbers[lead]
@@ -123,12 +123,15 @@ def _aligned(recipe: Recipe, sources: Sources, found: list[LigateError]) -> Alig
         return Aligned(sources)
     givers = [one for label, one in speakers.items() if label not in merged]
     rows = layouts(goal, speaking, givers, wishes)
-    views = Sources(sources)
-    for label, own in rows.items():
-        if own:
-            views[label] = Reordered(sources[label], own, sources, [known[label].file])
+    views = _views(sources, known, rows)
     counts = {label: one.rows for label, one in tensors.items()}
     return Aligned(views, lead, content, goal, numbers, counts, tuple(notes(goal, speaking, wishes)))
+
+
+def _views(sources: Sources, known: Mapping[str, Vocabulary], rows: Mapping[str, Mapping[str, Rows]]) -> Sources:
+    """Also where no row moves, so that an interrupted merge knows that it depends on the tokenizer's file."""
+    shown = {label: Reordered(sources[label], rows.get(label, {}), sources, [known[label].file]) for label in known}
+    return Sources({**sources, **shown})
 
 
 def _base(recipe: Recipe) -> str | None:
