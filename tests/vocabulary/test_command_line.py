@@ -225,6 +225,47 @@ def test_an_adapter_is_applied_before_rows_move(desk, told):
         np.testing.assert_allclose(found[number], (first[number] + other) / 2, rtol=1e-5, atol=1e-6, err_msg=token)
 
 
+def rewritten(change: Callable[[dict], object]) -> Callable[[str], str]:
+    def change_text(text: str) -> str:
+        content = json.loads(text)
+        change(content)
+        return json.dumps(content)
+
+    return change_text
+
+
+BROKEN = {
+    "cut off": (lambda text: text[: len(text) // 2], "no valid JSON"),
+    "not an object": (lambda text: "[]", "an object `{...}` is expected"),
+    "no model": (rewritten(lambda content: content.pop("model")), "no vocabulary that is understood"),
+    "numbers as text": (rewritten(lambda content: content["model"].update(vocab={"x": "1"})), "no vocabulary"),
+    "a merge of three": (rewritten(lambda content: content["model"]["merges"].append("a b c")), "its merges or pieces"),
+    "a number beyond all": (
+        rewritten(lambda content: content["model"]["vocab"].update({"far": 10**15})),
+        "the token 'far' has the number 1000000000000000",
+    ),
+    "a negative number": (rewritten(lambda content: content["model"]["vocab"].update(less=-1)), "has the number -1"),
+    "added tokens without a number": (rewritten(lambda content: content.update(added_tokens=[{"content": "x"}])), ""),
+    "odd components": (
+        rewritten(lambda content: content.update(pre_tokenizer={"pretokenizers": 3}, decoder=7)),
+        "ByteLevel",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_tokenizer_file_is_named_and_nothing_is_left(desk, told, models, kind):
+    spoil, words = BROKEN[kind]
+    (desk / "b").unlink()
+    shutil.copytree(models / "b", desk / "b")
+    path = desk / "b" / "tokenizer.json"
+    path.write_text(spoil(path.read_text()))
+    code, error = told("merge", "recipe.yaml", "out", "--tokenizer", "union")
+    assert code == (3 if words else 0), error
+    assert words in error
+    assert not words or ("tokenizer.json" in error and not (desk / "out").exists())
+
+
 def test_neither_threads_nor_memory_nor_the_hash_seed_change_a_byte(desk):
     digests = set()
     for number, (threads, seed) in enumerate(((1, "1"), (2, "2"), (3, "3"))):

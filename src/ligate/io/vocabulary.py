@@ -12,6 +12,8 @@ from .documents import read_bytes, read_object
 from .sentencepiece import read_pieces
 
 Numbers = Mapping[int, str]
+MOST = 1 << 24
+"""Tokens of a vocabulary; the largest known have about a million."""
 
 
 class Vocabulary(NamedTuple):
@@ -35,7 +37,16 @@ def vocabulary(folder: Path) -> Vocabulary | None:
     if read is None:
         hint = "load the tokenizer with transformers and save it: that writes `tokenizer.json`."
         raise InputError("its tokens cannot be read from this kind of file", where=str(path), hint=hint)
-    return Vocabulary(path, read(folder))
+    return Vocabulary(path, _checked(read(folder), path))
+
+
+def _checked(numbers: Numbers, path: Path) -> Numbers:
+    """Numbers become rows of matrices: one that is far beyond any vocabulary is a mistake, or worse."""
+    wrong = next((number for number in numbers if not 0 <= number < MOST), None)
+    if wrong is not None:
+        text = f"the token {numbers[wrong]!r} has the number {wrong}"
+        raise InputError(text, where=str(path), hint=f"numbers lie between 0 and {MOST - 1:,}.")
+    return numbers
 
 
 def vocabulary_clash(wanted: Path, folder: Path, rows: int) -> str | None:

@@ -50,7 +50,8 @@ def _flat(part: Any) -> Iterator[Mapping[str, Any]]:
     if isinstance(part, dict):
         yield part
         for inner in ("normalizers", "pretokenizers", "decoders"):
-            for one in part.get(inner) or ():
+            found = part.get(inner)
+            for one in found if isinstance(found, list) else ():
                 yield from _flat(one)
 
 

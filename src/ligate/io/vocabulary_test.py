@@ -48,6 +48,11 @@ def test_pieces_of_a_sentencepiece_model_with_added_tokens(tmp_path):
     assert found.numbers == {0: "x", 1: "y", 2: "<s>"}
 
 
+def test_a_number_far_beyond_any_vocabulary_is_refused(tmp_path):
+    with pytest.raises(InputError, match="has the number 99999999"):
+        vocabulary(folder(tmp_path / "a", vocab_json={"x": 99999999}))
+
+
 def test_a_folder_without_tokenizer_has_no_vocabulary(tmp_path):
     assert vocabulary(folder(tmp_path / "a")) is None
 
