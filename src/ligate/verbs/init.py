@@ -29,6 +29,7 @@ _OUTPUT = """
 output:
   # dtype: bfloat16       # default: as in `{giver}`
   # donor: {giver}  # whose config and tokenizer the result gets
+  # tokenizer: union      # where the models know different tokens; or one model's: tokenizer: {giver}
   # shard_size: 5GB
   # drop: ["*.inv_freq"]  # tensors left out on request, as by `--drop`
 

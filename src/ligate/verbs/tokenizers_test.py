@@ -104,6 +104,25 @@ def test_a_policy_is_written_so_that_it_is_read_back_the_same():
     assert tokens_of_result(out) == {"x": 0, "y": 1, "<n>": 2, "<m>": 3, "<z>": 4}
 
 
+def test_files_that_would_contradict_a_union_stay_behind_and_the_config_knows_its_added_tokens():
+    entry = {"content": "<c>", "special": True}
+    content = {"model": {"vocab": {"x": 0, "y": 1}}, "added_tokens": [{"id": 2, **entry}]}
+    Path("c", "tokenizer.json").write_text(json.dumps(content))
+    save_file({ROWS: np.ones((3, 1), np.float32), "w": np.ones(2, np.float32)}, Path("c", "model.safetensors"))
+    for name in ("vocab.json", "merges.txt", "added_tokens.json", "tokenizer.model", "special_tokens_map.json"):
+        Path("a", name).write_text("{}")
+    told = {"added_tokens_decoder": {"1": {"content": "y"}}}
+    Path("a", "tokenizer_config.json").write_text(json.dumps(told))
+    out = merged(tokenizer="union")
+    left = {path.name for path in out.iterdir()} - {"ligate.json", "README.md", "model.safetensors"}
+    assert left == {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}
+    decoder = json.loads((out / "tokenizer_config.json").read_text())["added_tokens_decoder"]
+    assert decoder == {"1": {"content": "y"}, "2": entry}
+    assert tokens_of_result(out) == {"x": 0, "y": 1, "<c>": 2}
+    merged(tokenizer="a")
+    assert {"vocab.json", "merges.txt", "tokenizer.model"} <= {path.name for path in out.iterdir()}
+
+
 def tokens_of_result(out: Path) -> dict[str, int]:
     content = json.loads((out / "tokenizer.json").read_text())
     return content["model"]["vocab"] | {entry["content"]: entry["id"] for entry in content["added_tokens"]}
