@@ -190,7 +190,7 @@ def notes(wanted: Target, merged: Sequence[Speaker], wishes: Wishes) -> list[str
         found.append(f"no model has a row for {counted(orphans, 'token')}: {listed(orphans)}; theirs are zero")
     for one in merged:
         found += [
-            f"{one.label}: `{name}` has {rows:,} rows, the vocabulary {one.tensors.rows:,}: it stays as it is"
-            for name, rows in one.tensors.others.items()
+            f"{one.label}: `{name}` is not known to have a row for each of these tokens: it is merged as it stands"
+            for name in one.tensors.doubtful
         ]
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from ligate.core.layers import layers
 from ligate.core.tensors import Header
 
 INPUTS: Mapping[str, int] = dict.fromkeys(
@@ -48,11 +49,15 @@ SIZE_KEYS = ("vocab_size", "padded_vocab_size", "n_vocab")
 
 
 class VocabularyTensors(NamedTuple):
-    """The tensors of a model with a row per token: axis by name; how many rows; other sizes that inputs have."""
+    """The tensors of a model with a row per token: axis by name, and how many rows.
+
+    `doubtful` are tensors that a person should look at: input embeddings of another size, and tensors outside the
+    layers that have as many rows, under names that say nothing.
+    """
 
     axes: Mapping[str, int]
     rows: int
-    others: Mapping[str, int]  # an input embedding that is not for this vocabulary: its rows
+    doubtful: tuple[str, ...] = ()
 
 
 def vocabulary_tensors(headers: Mapping[str, Header]) -> VocabularyTensors | None:
@@ -68,7 +73,20 @@ def vocabulary_tensors(headers: Mapping[str, Header]) -> VocabularyTensors | Non
         return None
     rows = next(iter(inputs.values()))
     axes = {name: axis for name, axis in _axes(headers).items() if _rows(headers[name], axis) == rows}
-    return VocabularyTensors(axes, rows, {name: size for name, size in inputs.items() if size != rows})
+    width = headers[next(iter(inputs))].shape[-1]
+    others = [name for name, size in inputs.items() if size != rows]
+    return VocabularyTensors(axes, rows, (*others, *_alike(headers, axes, rows, width)))
+
+
+def _alike(headers: Mapping[str, Header], axes: Mapping[str, int], rows: int, width: int) -> list[str]:
+    """Unknown tensors of as many rows; where the vectors are as long as the vocabulary, that says nothing."""
+    inside = layers(headers)
+    return [
+        name
+        for name, header in headers.items()
+        if rows not in (1, width) and rows in (*header.shape[:1], *header.shape[-1:])
+        if name not in axes and name not in inside and "position" not in name
+    ]
 
 
 def is_untied(name: str, target: str) -> bool:

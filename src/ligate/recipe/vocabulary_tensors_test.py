@@ -77,8 +77,21 @@ def test_a_model_without_embeddings_has_no_vocabulary():
     assert found({"conv.weight": (4, 4), "decoder.weight": (V, D)}) is None
 
 
-def test_an_embedding_of_another_size_is_told():
-    sizes = {"embed_tokens.weight": V, "text.embed_tokens.weight": 3}
-    tensors = vocabulary_tensors({name: Header("F32", (rows, D)) for name, rows in sizes.items()})
+def test_what_may_have_a_row_per_token_under_another_name_is_told():
+    shapes = {
+        "embed_tokens.weight": (V, D),
+        "text.embed_tokens.weight": (3, D),
+        "strange_head.weight": (V, D),
+        "strange_bias": (1, V),
+        "norm.weight": (D,),
+        "position_embeddings.weight": (V, D),
+        "layers.0.up.weight": (V, D),
+    }
+    tensors = vocabulary_tensors({name: Header("F32", shape) for name, shape in shapes.items()})
     assert tensors is not None and tensors.rows == V
-    assert tensors.others == {"text.embed_tokens.weight": 3}
+    assert tensors.doubtful == ("text.embed_tokens.weight", "strange_head.weight", "strange_bias")
+
+
+def test_a_vocabulary_as_large_as_the_vectors_are_long_says_nothing_of_other_tensors():
+    tensors = vocabulary_tensors(dict.fromkeys(("embed_tokens.weight", "strange_head.weight"), Header("F32", (D, D))))
+    assert tensors is not None and tensors.doubtful == ()
