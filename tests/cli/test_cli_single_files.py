@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -144,6 +145,64 @@ def test_block_weights_that_cannot_be_are_refused(shelf, ligate, blocks, words):
 def test_block_weights_go_with_a_method(shelf, ligate):
     ran = ligate("merge", "recipe.yaml", "out", "--blocks", "weight=1")
     assert "--blocks goes with --method" in ran.err
+
+
+INPAINTING = """\
+sources:
+  a: ./wide.safetensors
+  b: {path: ./b.safetensors, fill: a}
+  c: {path: ./c.ckpt, fill: a}
+merge:
+  method: add_difference
+  base: c
+  models: [a, b]
+  parameters: {multiplier: 1}
+output: {donor: a}
+"""
+CONV = f"{UNET}.input_blocks.0.0.weight"
+
+
+@pytest.fixture
+def inpainting(shelf) -> Path:
+    """The shelf with wide.safetensors: a with five more input channels; and a recipe that makes b an inpainting one."""
+    wide = read(shelf, "a")
+    wide[CONV] = torch.cat([wide[CONV], torch.ones(5, 5, 3, 3).half()], 1)
+    save_file(wide, shelf / "wide.safetensors", {"format": "pt"})
+    (shelf / "recipe.yaml").write_text(INPAINTING)
+    return shelf
+
+
+def test_missing_input_channels_are_filled_from_the_wide_model(inpainting, fine):
+    fine("merge", "recipe.yaml", "out")
+    found = load_file(inpainting / "out" / "out.safetensors")
+    a, b, c = (read(inpainting, label) for label in ("wide", "b", "c"))
+    assert torch.equal(found[CONV][:, 4:], a[CONV][:, 4:])
+    for name in SHAPES:
+        merged, own = (x[name][:, :4] if name == CONV else x[name] for x in (found, a))
+        assert_is(merged, own.double() + (b[name].double() - c[name].double()), name)
+    fine("verify", "out")
+    fine("replay", "out", "again")
+    assert json.loads((inpainting / "out" / "ligate.json").read_text())["recipe"]["sources"]["b"]["fill"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (", fill: a}", "}", "give each narrower source `fill: WIDER`"),
+        (
+            "c: {path: ./c.ckpt, fill: a}",
+            "c: {path: ./c.ckpt, fill: b}",
+            "no tensor is narrower than in `b`",
+        ),
+        ("fill: a}", "fill: d}", "`fill: d` is no source"),
+        ("fill: a}", "fill: b}", "source `b` cannot be filled from `b`"),
+    ],
+)
+def test_what_cannot_be_filled_is_told(inpainting, ligate, old, new, words):
+    (inpainting / "recipe.yaml").write_text(INPAINTING.replace(old, new, 1))
+    ran = ligate("check", "recipe.yaml")
+    assert ran.code in (2, 3)
+    assert words in ran.err
 
 
 @pytest.mark.parametrize("page", ["architectures.md", "diffusion.md"])

@@ -79,6 +79,8 @@ class Maker:
         else:
             problem = f"shape {_spoken(header.shape)} here, {_spoken(first.shape)} in `{lead}`"
             hint = "only models of the same architecture and width can be merged tensor by tensor"
+            if _channels_differ(header, first):
+                hint = "give each narrower source `fill: WIDER`; it then takes the missing channels from that one"
         kind = ("shape", label, header.shape, first.shape, hint)
         findings.repeated(kind, name, lambda names: InputError(f"{listed(names)}: {problem}", where=where, hint=hint))
 
@@ -151,6 +153,12 @@ def _told_prefix(label: str, prefix: str) -> LigateError:
     text = "its tensor names only differ from those of the other models by a prefix"
     hint = f'give the source `{label}` `strip_prefix: "{prefix}"`, or `--strip-prefix {label}={prefix}`'
     return InputError(text, where=f"model {label}", hint=hint)
+
+
+def _channels_differ(header: Header, first: Header) -> bool:
+    """Whether these are convolutions that only differ in how many channels go in."""
+    one, other = header.shape, first.shape
+    return len(one) == len(other) == 4 and one[0] == other[0] and one[2:] == other[2:]
 
 
 def _compatible(first: Header, other: Header) -> bool:

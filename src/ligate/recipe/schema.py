@@ -41,6 +41,7 @@ class SourceSpec:
     adapters: tuple[AdapterSpec, ...] = ()
     strip_prefix: str = ""  # leading part of every tensor name that is to be ignored
     alias: Mapping[str, str] = field(default_factory=dict)  # missing tensor -> tensor of the same source to use
+    fill: str | None = None  # label of a source whose tensors have more channels: it gives what is missing here
     place: Place = Place()
 
 

@@ -85,6 +85,8 @@ def _source(spec: SourceSpec, paths: Paths, steps: set[str | None]) -> dict[str,
         data["strip_prefix"] = spec.strip_prefix
     if spec.alias:
         data["alias"] = dict(spec.alias)
+    if spec.fill:
+        data["fill"] = spec.fill
     return data
 
 

@@ -11,6 +11,7 @@ from ligate.core.errors import InputError, LigateError, Problems
 from ligate.core.tensors import Header, Source
 from ligate.engine.plan import Plan
 from ligate.io import open_source
+from ligate.io.filled import filled
 from ligate.recipe.schema import AdapterSpec, Place, Recipe, SourceSpec
 
 _REVISION = re.compile(r"(?P<path>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)")
@@ -66,7 +67,19 @@ def open_sources(recipe: Recipe, found: list[LigateError]) -> Sources:
             sources[label] = open_spec(spec)
         except LigateError as error:
             found += [_located(one, spec) for one in flat(error)]
+    _fill(recipe, sources, found)
     return sources
+
+
+def _fill(recipe: Recipe, sources: Sources, found: list[LigateError]) -> None:
+    """Lay a view over each source that is narrower than another, from which it takes what it lacks."""
+    opened = dict(sources)
+    for label, spec in recipe.sources.items():
+        if spec.fill in opened and label in opened:
+            try:
+                sources[label] = filled(opened[label], opened[spec.fill])
+            except LigateError as error:
+                found.append(_located(error, spec))
 
 
 def _located(error: LigateError, spec: SourceSpec) -> LigateError:

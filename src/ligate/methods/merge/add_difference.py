@@ -39,8 +39,8 @@ def add_difference(
     Shapes: ``base`` [*S]; ``tuned`` [2, *S], float; returns [*S]. Dtypes are the engine's.
     Source: a practice of those who merge image models; task arithmetic (arXiv:2212.04089) with weights 1 and
         :math:`\lambda`.
-    Differs: nothing is published about it as a method. Tensors of the three models must have one shape: the
-        extra input channels of inpainting models are no exception.
+    Differs: nothing is published about it as a method. Tensors of the three models must have one shape; a recipe's
+        ``fill`` gives other models the extra input channels of an inpainting model.
 
     Raises:
         InputError: there is no base, or ``tuned[0]`` and ``base`` differ in shape.

@@ -28,7 +28,7 @@ from ligate.recipe.schema import (
 from .ligate_tokenizer import UNION, tokenizer
 
 TOP = ("sources", "merge", "steps", "output", "seed")
-SOURCE = ("path", "revision", "adapter", "strip_prefix", "alias")
+SOURCE = ("path", "revision", "adapter", "strip_prefix", "alias", "fill")
 ADAPTER = ("path", "revision", "scale")
 STEP = ("name", "method", "base", "models", "parameters", "slices", "dtype")
 SLICE = ("layers", "method", "base", "parameters", "stack")
@@ -39,7 +39,7 @@ _HOMES = {
     **dict.fromkeys(("sources", "merge", "steps", "output", "seed"), "at the top of the recipe"),
     **dict.fromkeys(OUTPUT, "under `output:`"),
     **dict.fromkeys(("method", "base", "models", "parameters", "slices"), "under `merge:` or in a step"),
-    **dict.fromkeys(("revision", "adapter", "strip_prefix", "alias", "path"), "in a source"),
+    **dict.fromkeys(("revision", "adapter", "strip_prefix", "alias", "fill", "path"), "in a source"),
 }
 _HUB_ID = re.compile(r"([\w-][\w.-]*(?:/[\w.-]+)?)@([\w./-]+)")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([kmgt]?i?b?)", re.IGNORECASE)
@@ -85,7 +85,7 @@ def _needed(reading: Reading, fields: Mapping[str, Item], key: str, around: Item
     return fields.get(key)
 
 
-def _source(reading: Reading, label: str, item: Item) -> SourceSpec:
+def _source(reading: _Labels, label: str, item: Item) -> SourceSpec:
     if isinstance(item.value, str):
         path, revision = split_revision(item.text)
         return SourceSpec(label, path, revision, place=item.place)
@@ -96,7 +96,9 @@ def _source(reading: Reading, label: str, item: Item) -> SourceSpec:
         for name, target in reading.fields(fields.get("alias"), "`alias`").items()
     }
     prefix = reading.text(fields.get("strip_prefix"), "`strip_prefix`") or ""
-    return SourceSpec(label, path, revision, _adapters(reading, fields.get("adapter")), prefix, alias, item.place)
+    adapters = _adapters(reading, fields.get("adapter"))
+    fill = reading.label(fields.get("fill"), "`fill`")
+    return SourceSpec(label, path, revision, adapters, prefix, alias, fill, item.place)
 
 
 def _location(reading: Reading, fields: Mapping[str, Item], what: str, around: Item) -> tuple[str, str | None]:
@@ -343,6 +345,7 @@ def _check_names(
     judged: list[Step] = []
     known = dict.fromkeys(sources, "source")
     wishes = [("token", row.model) for row in output.tokens]
+    wishes += [("fill", spec.fill) for spec in sources.values()]
     used = {output.donor, output.tokenizer, *(label for _, label in wishes)}
     for step in steps:
         so_far = len(reading.problems)
@@ -356,6 +359,11 @@ def _check_names(
         if label is not None and label not in sources:
             place = reading.used_at.get(label, output.place)
             reading.problem(f"`{key}: {label}` is no source", place, nearest(label, sources))
+    for spec in sources.values():
+        giver = sources.get(spec.fill or "")
+        if giver and (giver is spec or {spec.path, giver.path} & {step.name for step in steps}):
+            hint = "both are models that go in, two of them, and no result of a step"
+            reading.problem(f"source `{spec.label}` cannot be filled from `{spec.fill}`", spec.place, hint)
     if output.union and UNION in sources:
         text = f"`tokenizer: {UNION}` takes the tokens of all models, and a source has this name too"
         reading.problem(text, output.place, "give the source another name")
