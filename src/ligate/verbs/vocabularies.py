@@ -97,46 +97,64 @@ def _clashes(recipe: Recipe, sources: Sources) -> list[LigateError]:
     return found
 
 
+@dataclass(frozen=True)
+class _Known:
+    """The vocabularies of the models before anything moves. `speakers` are those that have rows for them."""
+
+    lead: str
+    merged: Sequence[str]
+    sources: Sources
+    vocabularies: Mapping[str, Vocabulary]
+    speakers: Mapping[str, Speaker]
+
+    @property
+    def numbers(self) -> Mapping[str, Numbers]:
+        return {label: one.numbers for label, one in self.vocabularies.items()}
+
+    @property
+    def speaking(self) -> Sequence[Speaker]:
+        """Those that take part."""
+        return [self.speakers[label] for label in self.merged if label in self.speakers]
+
+    def rows(self, label: str) -> int:
+        return self.speakers[label].tensors.rows if label in self.speakers else 0
+
+    def folder(self, label: str) -> Path:
+        return self.sources[label].folder or Path()
+
+
 def _aligned(recipe: Recipe, sources: Sources, found: list[LigateError]) -> Aligned:
     lead = lead_of(recipe)
     if lead is None or lead not in sources:
         return Aligned(sources)  # which is told already
-    merged = merged_labels(recipe, sources)
-    asked = [row.model for row in recipe.output.tokens if row.model in sources]
-    everyone = list(dict.fromkeys([lead, *merged, *(label for label in asked if label)]))
-    tensors = {label: got for label in everyone if (got := vocabulary_tensors(sources[label].headers()))}
-    known = _vocabularies(lead, everyone, sources, tensors)
-    numbers = {label: vocabulary.numbers for label, vocabulary in known.items()}
-    speakers = {label: speaker(label, one, numbers[label]) for label, one in tensors.items()}
-    speaking = [speakers[label] for label in merged if label in speakers]
+    known = _known(recipe, lead, sources)
     output = recipe.output
-    if not output.tokens and output.row_multiple == 1 and _agree(lead, merged, numbers, speaking):
-        return Aligned(_views(sources, known, {}), lead, numbers=numbers)
-    _require_rows(lead, merged, speakers, sources)
-    content = _content(recipe, lead, merged, sources, known, speakers)
-    wanted = json_numbers(content, known[lead].file) if content else numbers[lead]
-    goal = target(wanted, speakers[lead].tensors.rows if lead in speakers else 0, output.row_multiple)
+    if not output.tokens and output.row_multiple == 1 and _agree(known):
+        return Aligned(_views(known, {}), lead, numbers=known.numbers)
+    _require_rows(known)
+    content = _content(recipe, known)
+    numbers = json_numbers(content, known.vocabularies[lead].file) if content else known.numbers[lead]
+    goal = target(numbers, known.rows(lead), output.row_multiple)
     wishes = Wishes(_base(recipe), {row.token: row for row in output.tokens})
-    wrong = complaints(wishes, speaking, speakers)
+    wrong = complaints(wishes, known.speaking, known.speakers)
     if wrong:
         found += wrong
         return Aligned(sources)
-    givers = [one for label, one in speakers.items() if label not in merged]
-    rows = layouts(goal, speaking, givers, wishes)
-    views = _views(sources, known, rows)
-    counts = {label: one.rows for label, one in tensors.items()}
-    return Aligned(views, lead, content, goal, numbers, counts, tuple(notes(goal, speaking, wishes)))
+    givers = [one for label, one in known.speakers.items() if label not in known.merged]
+    views = _views(known, layouts(goal, known.speaking, givers, wishes))
+    counts = {label: known.rows(label) for label in known.speakers}
+    return Aligned(views, lead, content, goal, known.numbers, counts, tuple(notes(goal, known.speaking, wishes)))
 
 
-def _views(sources: Sources, known: Mapping[str, Vocabulary], rows: Mapping[str, Mapping[str, Rows]]) -> Sources:
-    """Also where no row moves, so that an interrupted merge knows that it depends on the tokenizer's file."""
-    shown = {label: Reordered(sources[label], rows.get(label, {}), sources, [known[label].file]) for label in known}
-    return Sources({**sources, **shown})
-
-
-def _base(recipe: Recipe) -> str | None:
-    base = recipe.steps[-1].base if recipe.steps else None
-    return origin(recipe, base) if base else None
+def _known(recipe: Recipe, lead: str, sources: Sources) -> _Known:
+    """Of the lead, of the models that take part, and of those that a row is to come from."""
+    merged = merged_labels(recipe, sources)
+    givers = [row.model for row in recipe.output.tokens if row.model and row.model in sources]
+    everyone = list(dict.fromkeys([lead, *merged, *givers]))
+    tensors = {label: got for label in everyone if (got := vocabulary_tensors(sources[label].headers()))}
+    found = _vocabularies(lead, everyone, sources, tensors)
+    speakers = {label: speaker(label, one, found[label].numbers) for label, one in tensors.items()}
+    return _Known(lead, merged, sources, found, speakers)
 
 
 def _vocabularies(
@@ -165,51 +183,49 @@ def _vocabulary(label: str, folder: Path | None) -> Vocabulary | None:
         raise error.inside(model=label) from None
 
 
-def _agree(lead: str, merged: Sequence[str], numbers: Mapping[str, Numbers], speaking: Sequence[Speaker]) -> bool:
+def _agree(known: _Known) -> bool:
     """Whether nothing has to move: as many rows, and each row stands for the same token."""
-    same_rows = len({one.tensors.rows for one in speaking}) < 2
-    return same_rows and all(numbers[label] == numbers[lead] for label in merged)
+    same_rows = len({one.tensors.rows for one in known.speaking}) < 2
+    return same_rows and all(known.numbers[label] == known.numbers[known.lead] for label in known.merged)
 
 
-def _require_rows(lead: str, merged: Sequence[str], speakers: Mapping[str, Speaker], sources: Sources) -> None:
-    if not any(label in speakers for label in merged):
+def _require_rows(known: _Known) -> None:
+    if not known.speaking:
+        label = known.merged[0]
         text = "no tensor with a row per token is known in it, so its vocabulary cannot be changed"
-        where = f"model {merged[0]}, {sources[merged[0]].folder}"
-        raise InputError(text, where=where, hint=f"the vocabularies differ from that of `{lead}`.")
+        where = f"model {label}, {known.sources[label].folder}"
+        raise InputError(text, where=where, hint=f"the vocabularies differ from that of `{known.lead}`.")
 
 
-def _content(
-    recipe: Recipe,
-    lead: str,
-    merged: Sequence[str],
-    sources: Sources,
-    known: Mapping[str, Vocabulary],
-    speakers: Mapping[str, Speaker],
-) -> Content | None:
+def _views(known: _Known, rows: Mapping[str, Mapping[str, Rows]]) -> Sources:
+    """Also where no row moves, so that an interrupted merge knows that it depends on the tokenizer's file."""
+    sources = known.sources
+    shown = {
+        label: Reordered(sources[label], rows.get(label, {}), sources, [one.file])
+        for label, one in known.vocabularies.items()
+    }
+    return Sources({**sources, **shown})
+
+
+def _base(recipe: Recipe) -> str | None:
+    base = recipe.steps[-1].base if recipe.steps else None
+    return origin(recipe, base) if base else None
+
+
+def _content(recipe: Recipe, known: _Known) -> Content | None:
     """The result's `tokenizer.json`; None where the lead's files stay as they are."""
-    have = set(known[lead].numbers.values())
+    have = set(known.numbers[known.lead].values())
     wanted = [row.token for row in recipe.output.tokens if row.token not in have]
-    joining = [one for one in merged if one != lead and recipe.output.union and one in speakers]
-    joining = [one for one in joining if any(token not in have for token in speakers[one].tokens)]
+    joining = [one.label for one in known.speaking if recipe.output.union and not have.issuperset(one.tokens)]
     if not wanted and not joining:
         return None
-    first = _read(lead, sources, speakers)
-    tokenizers = [_read(label, sources, speakers) for label in joining]
-    givers = [
-        _read(label, sources, speakers) for label in merged if wanted and (_folder(sources, label) / FILE).is_file()
-    ]
+    givers = [_read(label, known) for label in known.merged if wanted and (known.folder(label) / FILE).is_file()]
     entries = {token: _entry(token, givers) for token in wanted}
-    content = united(first, tokenizers, entries)
-    return None if content is first.content else content
+    return united(_read(known.lead, known), [_read(label, known) for label in joining], entries)
 
 
-def _read(label: str, sources: Sources, speakers: Mapping[str, Speaker]) -> Tokenizer:
-    rows = speakers[label].tensors.rows if label in speakers else 0
-    return read_tokenizer(label, _folder(sources, label), rows)
-
-
-def _folder(sources: Sources, label: str) -> Path:
-    return sources[label].folder or Path()
+def _read(label: str, known: _Known) -> Tokenizer:
+    return read_tokenizer(label, known.folder(label), known.rows(label))
 
 
 def _entry(token: str, givers: Sequence[Tokenizer]) -> Content:
