@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,12 +100,14 @@ def _both(change: Change, found: Truncation, dtype: torch.dtype) -> tuple[Tensor
     roots = found.values.sqrt()
     left = _rounded(found.vectors * roots, dtype, change)
     reader, wide = (found.vectors / roots).T, left.double()
-    parts: list[Tensor] = []
-    lost: list[float] = []
+    right = torch.empty(found.rank, change.shape[1], dtype=dtype)
+    lost, start = 0.0, 0
     for block in change.blocks():
-        parts.append(_rounded(reader @ block, dtype, change))
-        lost.append(float((block - wide @ parts[-1].double()).square().sum()))
-    return left, torch.cat(parts, dim=1), math.fsum(lost)
+        part = right[:, start : start + block.shape[1]]
+        part.copy_(_rounded(reader @ block, dtype, change))
+        lost += float((block - wide @ part.double()).square_().sum())
+        start += block.shape[1]
+    return left, right, lost
 
 
 def _rounded(numbers: Tensor, dtype: torch.dtype, change: Change) -> Tensor:
