@@ -267,3 +267,28 @@ def test_what_changed_and_is_not_stored_is_told(two, tmp_path):
     assert found.left_out == {"a.norm.weight": 2.0}
     assert "a.norm.weight" in found.notes[0]
     assert found.error > 0.1
+
+
+def test_what_a_killed_process_left_is_in_nobodys_way(two, tmp_path):
+    tuned, base = two
+    left = tmp_path / "out.partial" / "model" / "factors"
+    left.mkdir(parents=True)
+    (left / "0.down").write_bytes(b"half")
+    (tmp_path / "out.partial" / "lock").touch()
+    extract_lora(tuned, base, tmp_path / "out", rank=1)
+    assert not (tmp_path / "out.partial").exists()
+    (tmp_path / "new.partial").mkdir()
+    (tmp_path / "new.partial" / "thesis.tex").touch()
+    with pytest.raises(StorageError, match="not made by Ligate"):
+        extract_lora(tuned, base, tmp_path / "new", rank=1)
+    assert (tmp_path / "new.partial" / "thesis.tex").exists()
+
+
+def test_empty_and_single_tensors_do_no_harm(tmp_path):
+    base = {"a.weight": torch.zeros(3, 0), "scale": torch.tensor(2.0), "b.weight": torch.zeros(3, 2)}
+    tuned = {**base, "scale": torch.tensor(3.0), "b.weight": torch.ones(3, 2)}
+    found = extract_lora(put(tmp_path / "tuned", tuned), put(tmp_path / "base", base), tmp_path / "out", rank=9)
+    assert [(one.name, one.rank) for one in found.tensors] == [("b.weight", 1)]
+    assert found.left_out == {"scale": 1.0}
+    with pytest.raises(InputError, match="cannot be stored as they are"):
+        extract_lora(tmp_path / "tuned", tmp_path / "base", tmp_path / "new", rank=1, whole=["scale"])

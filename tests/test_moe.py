@@ -64,9 +64,10 @@ def config(base: Path, *experts: Path, **more) -> dict:
     }
 
 
+@pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_mixture_of_one_model_computes_what_the_model_does(kind, tmp_path):
-    dense = save(tmp_path / "dense", kind)
+def test_a_mixture_of_one_model_computes_what_the_model_does(kind, tied, tmp_path):
+    dense = save(tmp_path / "dense", kind, tie_word_embeddings=tied)
     made = moe(config(dense, dense, dense, dense), tmp_path / "mixed")
     assert made.layout == {"llama": "mixtral", "mistral": "mixtral"}.get(kind, f"{kind}_moe")
     assert made.per_token == 2
@@ -92,6 +93,20 @@ def test_every_weight_stands_where_the_layout_has_it(tmp_path):
     assert len(mixed) == len(a) - 2 * 3 + 2 * (2 * 3 + 1)
     told = json.loads((tmp_path / "mixed" / "config.json").read_text())
     assert (told["model_type"], told["num_local_experts"], told["num_experts_per_tok"]) == ("mixtral", 2, 1)
+
+
+def test_an_expert_may_be_a_model_with_an_adapter(tmp_path):
+    from ligate.verbs.extract_lora import extract_lora
+
+    one, two = (save(tmp_path / name, "llama", seed) for seed, name in enumerate("ab"))
+    extract_lora(two, one, tmp_path / "adapter", rank=32, exclude=["*norm*"])
+    moe(config(one, one, f"{one}+{tmp_path / 'adapter'}"), tmp_path / "mixed")
+    mixed, wanted = numbers(tmp_path / "mixed"), numbers(two)
+    name = "model.layers.0.block_sparse_moe.experts.1.w2.weight"
+    np.testing.assert_allclose(mixed[name], wanted["model.layers.0.mlp.down_proj.weight"], atol=1e-6)
+    asked = prompted(one, two, two, gate_mode="hidden", base_model=f"{one}+{tmp_path / 'adapter'}")
+    with pytest.raises(InputError, match="hidden states of a model with an adapter"):
+        moe(asked, tmp_path / "other")
 
 
 def scaled(folder: Path, out: Path, factor: float) -> Path:

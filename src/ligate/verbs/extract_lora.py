@@ -168,10 +168,14 @@ def _planned(tuned: Source, base: Source, found: Pair, wish: Wish, whole: Sequen
 
 
 def _most_bytes(work: _Work) -> int:
-    """Room on the disk that is enough: factors lie there twice for a moment."""
-    sides = [work.change(name).shape for name in work.low]
-    numbers = sum(min(work.wish.rank or side, side) * (side + length) for side, length in sides)
-    return 2 * 4 * numbers + sum(work.tuned.headers()[name].nbytes for name in work.whole) + SIDECARS
+    """Room on the disk: factors lie there twice for a moment. How many an energy takes nobody knows before."""
+    headers = work.tuned.headers()
+    if work.wish.rank is None:
+        numbers = 0
+    else:
+        sides = [work.change(name).shape for name in work.low]
+        numbers = sum(min(work.wish.rank, side) * (side + length) for side, length in sides)
+    return 2 * 4 * numbers + sum(headers[name].nbytes for name in work.whole) + SIDECARS
 
 
 Parts = Mapping[str, Factored]
