@@ -76,24 +76,25 @@ def _deltas(base: Tensor, tuned: Tensor) -> list[Tensor]:
 
 def _scores(deltas: Sequence[Tensor], bounds: Bounds) -> Iterator[Tensor]:
     """Importance times agreement; zero for an entry that goes against the others."""
-    total = sum(deltas[1:], deltas[0])
+    total = deltas[0].clone()
+    for delta in deltas[1:]:
+        total += delta
     for delta, high, low in zip(deltas, bounds[::2], bounds[1::2], strict=True):
         room = high.value - low.value
-        size = (delta.abs().clamp(low.value, high.value) - low.value) / room if room > 0 else torch.zeros_like(delta)
-        yield ((len(deltas) * size.square()).exp() * (delta * total).tanh()).clamp_min(0)
+        size = delta.abs().clamp_(low.value, high.value).sub_(low.value)
+        size = size.div_(room) if room > 0 else size.zero_()
+        importance, agreement = size.square_().mul_(len(deltas)).exp_(), torch.mul(delta, total).tanh_()
+        yield importance.mul_(agreement).clamp_min_(0)
 
 
 def _scaled(score: Tensor, best: Kth, least: Kth, density: float) -> Tensor:
-    """From 0 at the last entry that counts to 1 at the best."""
+    """From 0 at the last entry that counts to 1 at the best. Overwrites the score."""
     if density == 0 or best.value <= 0:
-        return torch.zeros_like(score)
+        return score.zero_()
     floor = least.value if density < 1 else 0.0
-    room = best.value - floor
-    return (
-        torch.where(score >= best.value, 1.0, (score - floor).clamp_min(0) / room)
-        if room > 0
-        else ((score >= best.value).double())
-    )
+    if (room := best.value - floor) <= 0:
+        return (score >= best.value).double()
+    return score.sub_(floor).clamp_min_(0).div_(room).clamp_max_(1)
 
 
 @method(
@@ -153,12 +154,15 @@ def pcb(
     limits: Bounds = known["bounds"]
     marks: Bounds = known["cut"]
     deltas = _deltas(base, tuned)
-    scores = list(_scores([delta.detach() for delta in deltas], limits))
+    scores = _scores([delta.detach() for delta in deltas], limits)
     total, divisor = torch.zeros_like(deltas[0]), torch.zeros_like(deltas[0])
     for k, (delta, score) in enumerate(zip(deltas, scores, strict=True)):
         share = _scaled(score, marks[2 * k], marks[2 * k + 1], density)
         high, low = limits[2 * k], limits[2 * k + 1]
-        clipped = delta.sign() * delta.abs().clamp(low.value, high.value)
-        total, divisor = total + clipped * (share * weights[k]), divisor + share
+        clipped = delta.clamp(-high.value, high.value)
+        if low.value > 0:
+            clipped = delta.sign() * clipped.abs().clamp_min(low.value)
+        divisor += share
+        total += clipped * share.mul_(weights[k])
     merged = total / torch.where(divisor > 0, divisor, 1.0)
     return (base.double() + scale * merged).to(base.dtype)
