@@ -266,6 +266,16 @@ def test_a_broken_tokenizer_file_is_named_and_nothing_is_left(desk, told, models
     assert not words or ("tokenizer.json" in error and not (desk / "out").exists())
 
 
+def test_a_union_that_prepares_text_otherwise_than_one_of_its_models_says_so(desk, told, models):
+    (desk / "b").unlink()
+    shutil.copytree(models / "b", desk / "b")
+    path = desk / "b" / "tokenizer.json"
+    path.write_text(rewritten(lambda content: content.update(normalizer={"type": "NFKC"}))(path.read_text()))
+    code, error = told("merge", "recipe.yaml", "out", "--tokenizer", "union")
+    assert code == 0
+    assert "text is prepared as `a` does it (unchanged), not as `b` does (NFKC)" in error
+
+
 def test_neither_threads_nor_memory_nor_the_hash_seed_change_a_byte(desk):
     digests = set()
     for number, (threads, seed) in enumerate(((1, "1"), (2, "2"), (3, "3"))):

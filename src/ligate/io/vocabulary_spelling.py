@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+_CHANGE_TEXT = ("NFKC", "NFKD", "StripAccents", "BertNormalizer", "Precompiled", "Nmt")
 _SPACE = "\u2581"  # SentencePiece writes a space so
 
 
@@ -38,6 +39,11 @@ def spelling_difference(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> 
     """The first respect in which two tokenizers spell differently: `kind: BPE here, Unigram there`."""
     here, there = spelling(found), spelling(wanted)
     return next((f"{key}: {here[key]!r} here, {there[key]!r} there" for key in there if here[key] != there[key]), None)
+
+
+def changes_of_text(content: Mapping[str, Any]) -> list[str]:
+    """What a tokenizer changes in a text before it looks for tokens, so that it does not come back as it was."""
+    return sorted({str(part["type"]) for part in _flat(content.get("normalizer")) if part.get("type") in _CHANGE_TEXT})
 
 
 def _parts(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

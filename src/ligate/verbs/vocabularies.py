@@ -11,6 +11,7 @@ from ligate.core.suggest import nearest
 from ligate.core.tensors import Source
 from ligate.io.rows import Reordered, Rows
 from ligate.io.vocabulary import Numbers, Vocabulary, json_numbers, vocabulary, vocabulary_clash
+from ligate.io.vocabulary_spelling import changes_of_text
 from ligate.io.vocabulary_union import FILE, Content, Tokenizer, added_entries, plain_entry, read_tokenizer, united
 from ligate.recipe.dialects.ligate_tokenizer import UNION
 from ligate.recipe.resolve import origin
@@ -132,7 +133,7 @@ def _aligned(recipe: Recipe, sources: Sources, found: list[LigateError]) -> Alig
     if not output.tokens and output.row_multiple == 1 and _agree(known):
         return Aligned(_views(known, {}), lead, numbers=known.numbers)
     _require_rows(known)
-    content = _content(recipe, known)
+    content, told = _content(recipe, known)
     numbers = json_numbers(content, known.vocabularies[lead].file) if content else known.numbers[lead]
     goal = target(numbers, known.rows(lead), output.row_multiple)
     wishes = Wishes(_base(recipe), {row.token: row for row in output.tokens})
@@ -143,7 +144,8 @@ def _aligned(recipe: Recipe, sources: Sources, found: list[LigateError]) -> Alig
     givers = [one for label, one in known.speakers.items() if label not in known.merged]
     views = _views(known, layouts(goal, known.speaking, givers, wishes))
     counts = {label: known.rows(label) for label in known.speakers}
-    return Aligned(views, lead, content, goal, known.numbers, counts, tuple(notes(goal, known.speaking, wishes)))
+    told = (*told, *notes(goal, known.speaking, wishes))
+    return Aligned(views, lead, content, goal, known.numbers, counts, told)
 
 
 def _known(recipe: Recipe, lead: str, sources: Sources) -> _Known:
@@ -212,16 +214,31 @@ def _base(recipe: Recipe) -> str | None:
     return origin(recipe, base) if base else None
 
 
-def _content(recipe: Recipe, known: _Known) -> Content | None:
-    """The result's `tokenizer.json`; None where the lead's files stay as they are."""
+def _content(recipe: Recipe, known: _Known) -> tuple[Content | None, tuple[str, ...]]:
+    """The result's `tokenizer.json`, None where the lead's files stay as they are; and what to know of it."""
     have = set(known.numbers[known.lead].values())
     wanted = [row.token for row in recipe.output.tokens if row.token not in have]
     joining = [one.label for one in known.speaking if recipe.output.union and not have.issuperset(one.tokens)]
     if not wanted and not joining:
-        return None
+        return None, ()
     givers = [_read(label, known) for label in known.merged if wanted and (known.folder(label) / FILE).is_file()]
     entries = {token: _entry(token, givers) for token in wanted}
-    return united(_read(known.lead, known), [_read(label, known) for label in joining], entries)
+    first, others = _read(known.lead, known), [_read(label, known) for label in joining]
+    return united(first, others, entries), tuple(_changed_texts(first, others))
+
+
+def _changed_texts(first: Tokenizer, others: Sequence[Tokenizer]) -> list[str]:
+    """The union changes text before it looks for tokens as its first tokenizer does."""
+    does = changes_of_text(first.content)
+    differing = {one.label: found for one in others if (found := changes_of_text(one.content)) != does}
+    return [
+        f"text is prepared as `{first.label}` does it ({_listed(does)}), not as `{label}` does ({_listed(found)})"
+        for label, found in differing.items()
+    ]
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ", ".join(words) or "unchanged"
 
 
 def _read(label: str, known: _Known) -> Tokenizer:
