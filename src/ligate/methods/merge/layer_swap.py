@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import torch
@@ -93,7 +94,7 @@ def _choices(seen: Mapping[str, Seen]) -> Mapping[str, Choice]:
     for name, own in seen.items():
         key = block_of[name], own.wishes
         found[key] = _added(found[key], own) if key in found else own
-    totals = [math.fsum(column) for column in zip(*(own.changes for own in seen.values()), strict=True)]
+    totals = reduce(_added, seen.values()).changes
     chosen = {key: _choice(own, totals) for key, own in found.items()}
     return {name: chosen[block_of[name], own.wishes] for name, own in seen.items()}
 
