@@ -47,6 +47,10 @@ def test_a_config_becomes_a_mixture_that_verifies(dense, fine, ligate):
     card = (dense / "mixed" / "README.md").read_text()
     assert "A mixture of 2 experts" in card
     assert str(dense) not in card + (dense / "mixed" / "ligate.json").read_text()
+    for command in (("merge", "moe.yaml", "other"), ("replay", "mixed", "other")):
+        ran = ligate(*command)
+        assert ran.code == 2
+        assert "`ligate moe CONFIG OUT` builds it" in ran.err
     ran = ligate("moe", "moe.yaml", "mixed")
     assert ran.code == 5
     again = fine("moe", "moe.yaml", "mixed", "--overwrite", "--json").json

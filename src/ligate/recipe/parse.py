@@ -13,6 +13,7 @@ from .nodes import Item, read_all
 from .schema import Recipe
 
 _OURS = frozenset({"sources", "merge", "steps", "output"})
+_MIXTURES = frozenset({"experts", "gate_mode", "experts_per_token"})
 _MERGEKITS = frozenset({"merge_method", "base_model", "models", "slices", "modules", "tokenizer_source"})
 
 
@@ -50,6 +51,7 @@ def draft_file(path: str | Path) -> Recipe:
 def draft_text(text: str, name: str = "recipe") -> Recipe:
     """As `draft_file`, for a text; `name` stands in messages."""
     documents, problems = read_all(text, name)
+    _refuse_mixture(documents)
     recipe = mergekit.read(documents) if _is_mergekit(documents) else ligate.read(documents)
     if not problems:
         return recipe
@@ -62,6 +64,16 @@ def _sound(recipe: Recipe) -> Recipe:
     return recipe
 
 
+def _refuse_mixture(documents: Sequence[Item]) -> None:
+    if _keys(documents) & _MIXTURES and not _keys(documents) & (_OURS | {"merge_method"}):
+        text = "this is the config of a mixture of experts"
+        raise RecipeError(text, where=str(documents[0].place), hint="`ligate moe CONFIG OUT` builds it.")
+
+
 def _is_mergekit(documents: Sequence[Item]) -> bool:
-    keys = {key for document in documents if isinstance(document.value, Mapping) for key in document.value}
+    keys = _keys(documents)
     return not keys & _OURS and (len(documents) > 1 or bool(keys & _MERGEKITS))
+
+
+def _keys(documents: Sequence[Item]) -> set[str]:
+    return {key for document in documents if isinstance(document.value, Mapping) for key in document.value}

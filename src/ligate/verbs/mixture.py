@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -284,12 +285,18 @@ def _written(
     _write_sidecars(job, sources, folder)
     step = step_record(plan, plan.digest(), None, results, _catalogue.load)
     facts = {label: _facts(job.mixture, label) for label in plan.sources}
-    draft = Record(versions(), _told(job), facts, (step,), plan.metadata, {})
+    draft = Record(_versions(job.mixture), _told(job), facts, (step,), plan.metadata, {})
     family = parents(Recipe(job.mixture.sources, ()), sources)
     write_file(folder / CARD, mixture_card(draft, family, job.layout, job.mixture))
     record = replace(draft, files=file_digests(folder))
     write_file(folder / records.NAME, records.to_text(record))
     return record
+
+
+def _versions(mixture: Mixture) -> dict[str, str]:
+    """Of everything that takes part in the arithmetic; prompts go through transformers."""
+    by_prompts = {} if mixture.gate_mode in RANDOM else {"transformers": version("transformers")}
+    return {**versions(), **by_prompts}
 
 
 def _write_sidecars(job: _Undertaking, sources: Sources, folder: Path) -> None:
@@ -315,13 +322,12 @@ def _told(job: _Undertaking) -> dict[str, Any]:
     mixture = job.mixture
 
     def expert(one: Expert) -> dict[str, Any]:
-        data = asdict(one)
         return {
             "source_model": one.model,
             "positive_prompts": list(one.positive),
             "negative_prompts": list(one.negative),
-            "noise_scale": data["noise"],
-            "residual_scale": data["residual"],
+            "noise_scale": one.noise,
+            "residual_scale": one.residual,
         }
 
     return {
