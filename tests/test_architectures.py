@@ -150,6 +150,20 @@ def test_weights_beside_the_components_of_a_pipeline_are_no_part_of_it(merged_fo
     assert {name.partition("/")[0] for name in tensors(out)} == {"unet", "vae", "text_encoder"}
 
 
+def test_a_pipeline_in_a_variant_alone_gets_the_names_that_loaders_expect(merged_folder, tmp_path):
+    def in_half(folder: Path, seed: int) -> None:
+        pipeline(folder, seed)
+        for file in folder.rglob("*.safetensors"):
+            file.rename(file.with_name(file.name.replace(".safetensors", ".fp16.safetensors")))
+
+    out = merged_folder(in_half)
+    assert {file.name for file in out.rglob("*.safetensors")} == {
+        "diffusion_pytorch_model.safetensors",
+        "model.safetensors",
+    }
+    assert_average(tensors(out), tensors(tmp_path / "a"), tensors(tmp_path / "b"))
+
+
 def test_a_component_that_one_pipeline_lacks_is_named(merged_folder):
     def without_vae(folder: Path, seed: int) -> None:
         pipeline(folder, seed)

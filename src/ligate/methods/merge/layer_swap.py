@@ -167,10 +167,10 @@ def layer_swap(
 
     Shapes: ``base`` [*S]; ``tuned`` [K, *S] for K models, float; returns [*S]. Dtypes are the engine's.
     Source: arXiv:2410.01335, which swaps the bottom and top layers of a model tuned for a task with those of a model
-        tuned for a language, with averaged layers between.
+        tuned for a language, with weighted averages in the layers between.
     Differs: the paper chooses the layers by hand, after looking at where fine-tuning changed each model most; the
-        scores that choose here are ours. By hand it is ``preference`` by pattern, and for averaged layers a ``margin``
-        as large as 1e9. There is no official code to compare with.
+        scores that choose here are ours. By hand it is ``preference`` by pattern, and for averaged layers (with equal
+        weights) a ``margin`` as large as 1e9. The authors' code was not compared.
 
     Raises:
         InputError: there is no base, or ``tuned[0]`` and ``base`` differ in shape.
