@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ligate.core.errors import InputError, LigateError, RecipeError, raise_all
 from ligate.core.tensors import Source, spoken_dtype, torch_name
 from ligate.engine import record as records
 from ligate.engine.forecast import Forecast, forecast
-from ligate.engine.record import Record, step_record
+from ligate.engine.record import Record, StepRecord, step_record
 from ligate.engine.run import run
 from ligate.io.documents import read_object
 from ligate.io.memory import MemorySource
@@ -60,6 +60,14 @@ class Mixed:
     notes: tuple[str, ...]
 
 
+class _How(NamedTuple):
+    """What changes how the work runs, never what comes out (but for digests)."""
+
+    memory: int | None
+    threads: int | None
+    hashing: bool
+
+
 @dataclass(frozen=True)
 class _Undertaking:
     """A mixture before anything is written: all of it known but the gates."""
@@ -67,6 +75,7 @@ class _Undertaking:
     mixture: Mixture
     layout: Layout
     config: Mapping[str, Any]  # of the base
+    edits: Mapping[str, Any]  # what the mixture's says differently
     planned: MixturePlan
     seed: int
 
@@ -97,6 +106,7 @@ def moe(
     Raises:
         RecipeError, InputError, NonFiniteError, StorageError, Problems: nothing is left behind.
     """
+    how = _How(None if memory is None else given_bytes(memory), threads, hashing)
     watch, out = watch or Nobody(), Path(out)
     if note := put_back(out):
         watch.note(note)
@@ -112,8 +122,12 @@ def moe(
             notes = tuple(_notes(job, sources, gate))
             for note in notes:
                 watch.note(note)
-            limit = None if memory is None else given_bytes(memory)
-            record = _written(job, sources, readers, folder, (limit, threads, hashing, cost), watch)
+            watch.begin("mixing", cost.read + cost.written)
+            try:
+                step = _run(job, readers, folder, how, watch)
+            finally:
+                watch.end()
+            record = _finished(job, sources, step, folder)
     return Mixed(
         out=str(out),
         layout=job.layout.id,
@@ -169,7 +183,10 @@ def _planned(mixture: Mixture, sources: Sources, seed: int, shard_bytes: int) ->
     if found != told:
         text = f"config.json tells of {told} layers, the weights have {found} with a feed-forward"
         raise InputError(text, where=str(base.folder), hint="is the model complete?")
-    return _Undertaking(mixture, layout, config, planned, seed)
+    edits = config_edits(layout, mixture, config, planned.making.shared_width)
+    if mixture.dtype:
+        edits["torch_dtype"] = torch_name(mixture.dtype)
+    return _Undertaking(mixture, layout, config, edits, planned, seed)
 
 
 def _config(source: Source) -> Mapping[str, Any]:
@@ -252,42 +269,32 @@ def _notes(job: _Undertaking, sources: Sources, gate: Tensor) -> list[str]:
     return found
 
 
-def _written(
-    job: _Undertaking,
-    sources: Sources,
-    readers: Mapping[str, Source],
-    folder: Path,
-    how: tuple[int | None, int | None, bool, Forecast],
-    watch: Watch,
-) -> Record:
-    """Weights, configuration, model card and record."""
-    memory, threads, hashing, cost = how
+def _run(job: _Undertaking, readers: Mapping[str, Source], folder: Path, how: _How, watch: Watch) -> StepRecord:
+    """Stream the weights into the folder."""
     plan = job.planned.plan
     headers = {out.name: out.header for out in plan.outs}
-    watch.begin("mixing", cost.read + cost.written)
-    try:
-        sink = FolderSink(folder, headers, shard_bytes=plan.shard_bytes, metadata=plan.metadata)
-        with closing(sink):
-            ordered = [readers[label] for label in plan.sources]
-            results = run(
-                plan,
-                ordered,
-                _catalogue.load,
-                sink,
-                threads=threads,
-                memory=memory,
-                hashing=hashing,
-                progress=watch.advance,
-            )
-            sink.finish(fsync=False)  # the folder is synced as a whole before it gets its name
-    finally:
-        watch.end()
-    _write_sidecars(job, sources, folder)
-    step = step_record(plan, plan.digest(), None, results, _catalogue.load)
-    facts = {label: _facts(job.mixture, label) for label in plan.sources}
-    draft = Record(_versions(job.mixture), _told(job), facts, (step,), plan.metadata, {})
-    family = parents(Recipe(job.mixture.sources, ()), sources)
-    write_file(folder / CARD, mixture_card(draft, family, job.layout, job.mixture))
+    with closing(FolderSink(folder, headers, shard_bytes=plan.shard_bytes, metadata=plan.metadata)) as sink:
+        results = run(
+            plan,
+            [readers[label] for label in plan.sources],
+            _catalogue.load,
+            sink,
+            **how._asdict(),
+            progress=watch.advance,
+        )
+        sink.finish(fsync=False)  # the folder is synced as a whole before it gets its name
+    return step_record(plan, plan.digest(), None, results, _catalogue.load)
+
+
+def _finished(job: _Undertaking, sources: Sources, step: StepRecord, folder: Path) -> Record:
+    """Configuration, tokenizer, model card and record beside the weights."""
+    plan, mixture = job.planned.plan, job.mixture
+    if base := sources[mixture.base].folder:
+        place_sidecars(find_sidecars(base, config_edits=job.edits), folder)
+    facts = {label: _facts(mixture, label) for label in plan.sources}
+    draft = Record(_versions(mixture), _told(job), facts, (step,), plan.metadata, {})
+    family = parents(Recipe(mixture.sources, ()), sources)
+    write_file(folder / CARD, mixture_card(draft, family, job.layout, mixture))
     record = replace(draft, files=file_digests(folder))
     write_file(folder / records.NAME, records.to_text(record))
     return record
@@ -297,16 +304,6 @@ def _versions(mixture: Mixture) -> dict[str, str]:
     """Of everything that takes part in the arithmetic; prompts go through transformers."""
     by_prompts = {} if mixture.gate_mode in RANDOM else {"transformers": version("transformers")}
     return {**versions(), **by_prompts}
-
-
-def _write_sidecars(job: _Undertaking, sources: Sources, folder: Path) -> None:
-    base = sources[job.mixture.base].folder
-    if base is None:
-        return
-    edits = config_edits(job.layout, job.mixture, job.config, job.planned.making.shared_width)
-    if job.mixture.dtype:
-        edits["torch_dtype"] = torch_name(job.mixture.dtype)
-    place_sidecars(find_sidecars(base, config_edits=edits), folder)
 
 
 def _facts(mixture: Mixture, label: str) -> dict[str, Any]:
