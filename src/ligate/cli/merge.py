@@ -58,6 +58,10 @@ def merge(
     allow_nonfinite: Annotated[
         bool, typer.Option("--allow-nonfinite", help="Merge NaN and infinity as they are, instead of stopping.")
     ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="cpu|cuda|cuda:N", help="Where rules calculate that need a whole tensor. Default: cpu."),
+    ] = None,
     plugin: Plugin = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -88,6 +92,7 @@ def merge(
         hashing=not no_hash,
         fsync=not no_fsync,
         allow_nonfinite=allow_nonfinite,
+        device=device,
         plugins=plugin or (),
         watch=watcher(quiet=quiet, json=json),
     )

@@ -95,7 +95,7 @@ def census(row: Tensor, low: float, high: float) -> Census:
     """Count the magnitudes of a row [n] against two bounds."""
     if row.ndim == 1 and _loop("census", row):
         return direct.census(_KINDS[str(row.dtype)], None, row.data_ptr(), low, high, len(row))
-    x = row.detach().abs().numpy()
+    x = row.detach().abs().numpy(force=True)
     bottom, top = x.dtype.type(low), x.dtype.type(high)
     below_top = x < top
     smaller = (x <= top, below_top, x <= bottom, x < bottom)

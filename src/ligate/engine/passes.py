@@ -26,7 +26,7 @@ def observe_segment(job: Job, stat: Stat, state: Any, segment: int, space: Works
     """One statistic over one segment."""
     hashers = new_hashers(job, segment, terms)
     for span, block in _checked_blocks(job, segment, space, hashers, terms):
-        state = _observe(job, stat, state, span, block)
+        state = _observe(job, stat, state, span, block, terms.device)
     note_inputs(job, segment, hashers)
     return state
 
@@ -35,7 +35,7 @@ def observe_sample(job: Job, stat: Stat, state: Any, elements: int, space: Works
     """One statistic over a few short pieces of the tensor."""
     for span, block in blocks(job, job.cut.glimpses(elements), space, None, terms):
         _cast(job, span, block, check=False)
-        state = _observe(job, stat, state, span, block)
+        state = _observe(job, stat, state, span, block, terms.device)
     return state
 
 
@@ -46,8 +46,8 @@ def apply_segment(job: Job, segment: int, space: Workspace, terms: Terms) -> Non
     check = not terms.allow_nonfinite
 
     def fill(span: Span, block: Block) -> None:
-        base, tuned = _split(job, block.numbers)
-        numbers = _sound(job, rule(span, base, tuned, **known), block)
+        base, tuned = _split(job, _sent(job, block.numbers, terms.device))
+        numbers = _sound(job, _back(rule(span, base, tuned, **known), terms.device), block)
         if not kernels.narrow(numbers, block.result, check=check) and check:
             raise broken_result(job, span, block)
 
@@ -107,8 +107,18 @@ def _rule(job: Job) -> Callable[..., Any]:
     return rule
 
 
-def _observe(job: Job, stat: Stat, state: Any, span: Span, block: Block) -> Any:
-    base, tuned = _split(job, block.numbers)
+def _sent(job: Job, numbers: Tensor, device: str | None) -> Tensor:
+    """To where the rule calculates, if it needs a whole tensor."""
+    whole = job.card is not None and job.card.reach == "tensor"
+    return numbers.to(device) if device is not None and whole else numbers
+
+
+def _back(numbers: Any, device: str | None) -> Any:
+    return numbers.cpu() if device is not None and isinstance(numbers, torch.Tensor) else numbers
+
+
+def _observe(job: Job, stat: Stat, state: Any, span: Span, block: Block, device: str | None) -> Any:
+    base, tuned = _split(job, _sent(job, block.numbers, device))
     return stat.observe(state, base, tuned, site=_site(job, span), **job.values)
 
 

@@ -41,6 +41,7 @@ def run(
     memory: int | None = None,
     hashing: bool = True,
     allow_nonfinite: bool = False,
+    device: str | None = None,
     journal: Journal | None = None,
     claims: Claims | None = None,
     progress: Callable[[int], None] = lambda nbytes: None,
@@ -48,7 +49,8 @@ def run(
     """Compute every output tensor of the plan into the sink.
 
     `claims` (of an earlier, interrupted run of the same plan) are believed only where the sink's bytes still hash to
-    them. The result does not depend on `threads`, `memory` or on what was resumed.
+    them. The result does not depend on `threads`, `memory` or on what was resumed; on a `device` other than the CPU the
+    rules of reach "tensor" round differently.
 
     Raises:
         NonFiniteError: NaN or infinity in an input or a result.
@@ -58,7 +60,7 @@ def run(
     cards = {out.method: lookup(out.method) for out in plan.outs if out.method is not None}
     jobs = [make_job(plan, out, cards.get(out.method or ""), sources) for out in plan.outs]
     schedule = Schedule(group_jobs(jobs))
-    terms = Terms(sink, hashing, allow_nonfinite, _counter(progress), lambda: schedule.stopped)
+    terms = Terms(sink, hashing, allow_nonfinite, _counter(progress), lambda: schedule.stopped, device)
     for job in jobs:
         job.direct = direct.directs(job)
     workers = admitted(jobs, thread_count(threads, jobs), memory)

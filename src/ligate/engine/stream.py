@@ -30,6 +30,7 @@ class Terms:
     allow_nonfinite: bool
     progress: Callable[[int], None]  # bytes read or written
     stopped: Callable[[], bool] = lambda: False  # somebody wants the run to end
+    device: str | None = None  # of rules that need a whole tensor
 
 
 class Stopped(Exception):

@@ -106,7 +106,7 @@ class _Row(NamedTuple):
     row: Tensor
 
     def magnitudes(self) -> Sequence[NDArray[Any]]:
-        return (self.row.detach().abs().numpy(),)
+        return (self.row.detach().abs().numpy(force=True),)
 
     def census(self, low: float, high: float) -> Census:
         return kernels.census(self.row, low, high)

@@ -167,6 +167,7 @@ def _run_stage(
             memory=job.how.memory,
             hashing=job.how.hashing,
             allow_nonfinite=job.how.allow_nonfinite,
+            device=job.how.device,
             journal=journal,
             claims=claims,
             progress=watch.advance,

@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from ligate.engine.device import check_device
 from ligate.recipe.parse import parse_text
 from ligate.recipe.schema import AdapterSpec, SourceSpec
 
@@ -39,6 +40,7 @@ def merge(
     hashing: bool = True,
     fsync: bool = True,
     allow_nonfinite: bool = False,
+    device: str | None = None,
     plugins: Sequence[str | PathLike[str]] = (),
     watch: Watch | None = None,
 ) -> Merged:
@@ -49,7 +51,8 @@ def merge(
     in `drop` come to its own; `strip_prefix` holds `MODEL=PREFIX`, or `PREFIX` for every model whose tensor names
     begin with it.
     The result depends on none of `memory`, `threads`, `hashing` and `fsync`, except that without hashing there are no
-    digests to verify or resume by.
+    digests to verify or resume by. On a `device` (cuda, cuda:1) rules that need a whole tensor calculate there and
+    round differently; all others stay on the CPU.
 
     Raises:
         RecipeError, InputError, NonFiniteError, StorageError, Problems: nothing is left behind, except after an
@@ -62,8 +65,10 @@ def merge(
         fsync=fsync,
         overwrite=overwrite,
         allow_nonfinite=allow_nonfinite,
+        device=device,
         plugins=tuple(str(Path(plugin).absolute()) for plugin in plugins),
     )
+    check_device(device)
     watch = _told(watch, put_back(Path(out)))
     lookup = lookup_with(how.plugins)
     wanted = given_recipe(recipe, Overrides(dtype, seed, shard_size, drop, strip_prefix, tokenizer))
@@ -86,6 +91,7 @@ def resume(
             return _already_named(place)
         start = place.read_start()
         how = _how(start, threads, None if memory is None else given_bytes(memory))
+        check_device(how.device)
         refuse_changed(start["inputs"])
         refuse_other_versions(start.get("versions", {}))
         lookup = lookup_with(how.plugins)

@@ -62,8 +62,9 @@ def replay(
         if record.versions.get(name) != version:
             watch.note(f"made with {name} {record.versions.get(name)}, this is {version}: the bytes may differ.")
     recipe = _with_places(_recipe(record, str(out)), _places(log, sources or {}))
-    known = log.get("settings", {}).get("plugins", ())
-    kept = log.get("settings", {}).get("allow_nonfinite", False)
+    settings = log.get("settings", {})
+    known, device = settings.get("plugins", ()), settings.get("device")
+    kept = settings.get("allow_nonfinite", False)
     merged = merge(
         recipe,
         new,
@@ -71,6 +72,7 @@ def replay(
         threads=threads,
         overwrite=overwrite,
         allow_nonfinite=kept,
+        device=device,
         plugins=(*known, *plugins),
         watch=watch,
     )

@@ -22,7 +22,7 @@ from .vocabularies import Aligned, aligned
 
 @dataclass(frozen=True)
 class How:
-    """What changes how a merge runs, never what comes out."""
+    """What changes how a merge runs, never what comes out (but on another device by rounding)."""
 
     threads: int | None = None
     memory: int | None = None
@@ -30,6 +30,7 @@ class How:
     fsync: bool = True
     overwrite: bool = False
     allow_nonfinite: bool = False
+    device: str | None = None
     plugins: tuple[str, ...] = ()
 
 
