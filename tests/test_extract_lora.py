@@ -140,6 +140,33 @@ def test_peft_runs_an_adapter_of_a_tied_model_as_it_should(tmp_path):
         torch.testing.assert_close(model(input_ids=tokens).logits, wanted, atol=1e-4, rtol=1e-4)
 
 
+class Picture(torch.nn.Module):
+    """Convolutions, a head behind numbers, a lookup: nothing that transformers knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 6, 3)
+        self.embedding = torch.nn.Embedding(10, 6)
+        self.head = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2))
+
+    def forward(self, image: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
+        return self.head(self.conv(image).mean((2, 3)) + self.embedding(token))
+
+
+def test_any_module_comes_back(tmp_path):
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(4)
+    before, after = Picture(), Picture()
+    base, tuned = (put(tmp_path / n, m.state_dict()) for n, m in (("base", before), ("tuned", after)))
+    found = extract_lora(tuned, base, tmp_path / "adapter", energy=1.0, whole=["*.bias"])
+    assert found.error < 1e-6
+    inputs = torch.randn(2, 3, 8, 8), torch.tensor([1, 7])
+    model = peft.PeftModel.from_pretrained(before, str(tmp_path / "adapter"))
+    torch.testing.assert_close(model(*inputs), after(*inputs), atol=1e-5, rtol=1e-4)
+    laid, wanted = over(base, tmp_path / "adapter"), numbers(tuned)
+    assert all(np.allclose(laid[name], wanted[name], atol=1e-6) for name in wanted)
+
+
 def test_a_lower_rank_errs_as_much_as_reported(tmp_path):
     tuned, base = trained(llama(), tmp_path, 6)
     found = extract_lora(tuned, base, tmp_path / "adapter", rank=2, dtype="bfloat16", exclude=["*norm*"])
