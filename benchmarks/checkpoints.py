@@ -172,14 +172,19 @@ def main() -> None:
     parser.add_argument("--size", type=float, default=0.55, help="billion parameters")
     parser.add_argument("--embedding", type=int, default=0, metavar="ROWS", help="an embedding of ROWS x 4096 instead")
     parser.add_argument("--tiny", type=int, default=0, metavar="COUNT", help="so many tensors of 256 numbers instead")
+    parser.add_argument("--matrix", metavar="ROWSxWIDTH", help="a base and four models of one matrix instead")
     given = parser.parse_args()
-    if given.tiny:
+    models = MODELS
+    if given.matrix:
+        rows, width = map(int, given.matrix.split("x"))
+        shapes, models = {"model.layers.0.mlp.down_proj.weight": (rows, width)}, (*MODELS, "expert-4")
+    elif given.tiny:
         shapes = tiny(given.tiny)
     elif given.embedding:
         shapes = llama(0, Widths(4096, 4096, 1024, given.embedding))
     else:
         shapes = llama(given.size)
-    make(given.folder, shapes)
+    make(given.folder, shapes, models)
     parameters = sum(map(_numel, shapes.values()))
     sys.stdout.write(json.dumps({"parameters": parameters, "tensors": len(shapes)}) + "\n")
 

@@ -33,6 +33,7 @@ class Rule:
     whole: Mapping[str, float] = field(default_factory=dict)  # of the whole merge
     dtype: str = "bfloat16"
     takes_torch: bool = False  # Ligate does the others without loading it
+    ours: bool = False  # mergekit has nothing like it
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -40,7 +41,12 @@ class Rule:
         return tuple(dict.fromkeys((*([self.base] if self.base else []), *self.experts)))
 
     def config(self, models: Path) -> str:
-        """In mergekit's dialect, which both programs read (JSON is YAML)."""
+        """In mergekit's dialect, which both programs read (JSON is YAML); in Ligate's own where only it has the rule."""
+        if self.ours:
+            names = (self.base, *self.experts) if self.base else self.experts
+            merge = {"method": self.method, "models": self.experts, **({"base": self.base} if self.base else {})}
+            merge |= {"parameters": self.whole} if self.whole else {}
+            return json.dumps({"sources": {name: str(models / name) for name in names}, "merge": merge}, indent=1)
         entries = [{"model": str(models / expert), "parameters": self._of(expert)} for expert in self.experts]
         base = {"base_model": str(models / self.base)} if self.base else {}
         rest = {"models": entries, "parameters": self.whole, "dtype": self.dtype}
@@ -64,6 +70,36 @@ RULES = {
     )
 }
 
+_TWO = ("expert-1", "expert-2")
+OTHERS = (
+    Rule("nuslerp", "nuslerp", _TWO, None),
+    Rule("karcher", "karcher", base=None, weighted=False),
+    Rule("multislerp", "multislerp", base=None),
+    Rule("model_stock", "model_stock", weighted=False),
+    Rule("nearswap", "nearswap", ("expert-1",), weighted=False, whole={"t": 0.001}),
+    Rule("arcee_fusion", "arcee_fusion", ("expert-1",), weighted=False),
+    Rule("breadcrumbs", "breadcrumbs", settings=_TRIM),
+    Rule("breadcrumbs_ties", "breadcrumbs_ties", settings=_TRIM),
+    Rule("dare_ties", "dare_ties", settings=_TRIM),
+    Rule("della", "della", settings=_TRIM),
+    Rule("della_linear", "della_linear", settings=_TRIM),
+    Rule("sce", "sce", weighted=False, whole={"select_topk": 0.1}),
+    Rule("ram", "ram", weighted=False),
+    Rule("ramplus_tl", "ramplus_tl", weighted=False),
+    Rule("ties, whole model", "ties", ours=True),
+    Rule("add_difference", "add_difference", _TWO, ours=True),
+    Rule("consensus", "consensus", ours=True),
+    Rule("layer_swap", "layer_swap", ours=True),
+    Rule("magmax", "magmax", ours=True),
+    Rule("pcb", "pcb", ours=True),
+    Rule("varm", "varm", ours=True),
+    Rule("widen", "widen", ours=True),
+)
+"""The rest of the rules that need no more than blocks or rows, each as it is set by default or as people set it."""
+
+SPECTRAL = ("tsv_m", "iso_c", "knots", "wudi", "swudi", "opcm")
+"""Rules that decompose whole matrices."""
+
 # What Ligate's promises cost: each is taken away on its own, then all that can be.
 SWITCHES = {
     "ligate": (),
@@ -76,7 +112,7 @@ SWITCHES = {
 def config_file(rule: Rule, models: Path, folder: Path) -> Path:
     """The rule's configuration with the paths of the made checkpoints."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{rule.name}-{models.name}.yml"
+    path = folder / f"{rule.name.replace(', ', '-').replace(' ', '_')}-{models.name}.yml"
     path.write_text(rule.config(models))
     return path
 

@@ -5,9 +5,9 @@
     python benchmarks/run.py --without-mergekit
 
 Parts: linear ties slerp task_arithmetic dare (each with the plain copy of its bytes and, if it can be installed,
-mergekit), cold (inputs dropped from memory before each run), memory (peak at three sizes), tiny (20,000 tensors),
-start (how long a command takes before it works), accuracy (against a float64 reference). Every time is a median of
-alternating runs. A process's work is its wall time less its start-up in the same run: `import torch`, or, for a merge
+mergekit), rules (all others once, beside mergekit), spectral (one matrix of 4096 x 11008, four models), cold (inputs
+dropped from memory before each run), memory (peak at three sizes), tiny (20,000 tensors), start (how long a command
+takes before it works), accuracy (against a float64 reference). Every time is a median of alternating runs. A process's work is its wall time less its start-up in the same run: `import torch`, or, for a merge
 that loads no torch, the import of Ligate.
 
 Disk: 5 GB of checkpoints, kept in build/bench for the next run; 20 GB more while `memory` runs. `make clean` removes
@@ -35,6 +35,7 @@ from tables import accuracy_summary, performance_page, summary
 
 ROOT = Path(__file__).parent.parent
 COLD_RULE = "linear"
+MATRIX = "4096x11008"
 TINY_TENSORS = 20_000
 EMBEDDING_ROWS = 150_000
 MEMORY_BILLIONS = (0.55, 2.0)
@@ -141,6 +142,30 @@ def tiny_part(bench: Bench) -> None:
         keep(bench, f"tiny: {name}", rows, [models / one for one in rule.reads])
 
 
+def rules_part(bench: Bench) -> None:
+    """Every other rule once, whole processes, beside mergekit where it has the rule; TIES and a copy with them."""
+    models = bench.main_models()
+    for rule in (make.RULES["ties"], *make.OTHERS):
+        reads = [models / one for one in rule.reads]
+        config = make.config_file(rule, models, bench.configs)
+        field_ = [make.start_ligate(), make.ligate("ligate", rule, config, bench.out)]
+        if bench.mergekit and not rule.ours:
+            field_ += [make.import_torch("import torch (mergekit)", bench.mergekit)]
+            field_ += [make.mergekit(config, bench.out, bench.mergekit)]
+        warm(reads)
+        keep(bench, f"rule: {rule.name}", alternate(field_, 1), reads)
+
+
+def spectral_part(bench: Bench) -> None:
+    """Rules that decompose whole matrices: a matrix of usual size, four models."""
+    models = bench.models("matrix", "--matrix", MATRIX)
+    for name in make.SPECTRAL:
+        rule = make.Rule(name, name, (*make.WEIGHTS, "expert-4"), ours=True)
+        config = make.config_file(rule, models, bench.configs)
+        rows = alternate([make.start_ligate(), make.ligate("ligate", rule, config, bench.out)], 1)
+        keep(bench, f"spectral: {name}", rows, [models / one for one in rule.reads])
+
+
 def start_part(bench: Bench) -> None:
     """How long each command takes that does not touch the numbers."""
     models = bench.main_models()
@@ -184,6 +209,8 @@ def _compared(bench: Bench, models: Path, rule: make.Rule) -> Mapping[str, float
 
 PARTS: Mapping[str, Callable[[Bench], None]] = {
     **{name: rule_part(name) for name in make.RULES},
+    "rules": rules_part,
+    "spectral": spectral_part,
     "cold": cold_part,
     "memory": memory_part,
     "tiny": tiny_part,
@@ -240,7 +267,7 @@ def main() -> int:
         names = chosen(given.only)
         cache = given.cache.absolute()
         cache.mkdir(parents=True, exist_ok=True)
-        wanted = not given.without_mergekit and bool(set(names) & set(make.RULES))
+        wanted = not given.without_mergekit and bool(set(names) & {*make.RULES, "rules"})
         python = make.mergekit_python(cache, ROOT / "constraints.txt") if wanted else None
         if wanted and not python:
             sys.stderr.write("mergekit could not be installed: measuring without it\n")
