@@ -75,8 +75,14 @@ def _is_tied(names: Collection[str], config: Mapping[str, Any]) -> bool:
     said = config.get("tie_word_embeddings")
     if isinstance(said, bool):
         return said
-    writes = str((config.get("architectures") or [""])[0]).endswith(("ForCausalLM", "LMHeadModel", "Generation"))
+    writes = architecture_of(config).endswith(("ForCausalLM", "LMHeadModel", "Generation"))
     return writes and not any(module_of(name).endswith(("lm_head", "embed_out")) for name in names)
+
+
+def architecture_of(config: Mapping[str, Any]) -> str:
+    """The class that a config names first."""
+    names = config.get("architectures")
+    return str(names[0]) if isinstance(names, list) and names else ""
 
 
 def _looks_up(name: str) -> bool:

@@ -21,7 +21,7 @@ from ligate.io.writer import FolderSink
 from ligate.recipe.findings import counted, listed
 
 from .beside import write_file
-from .changes import BLOCK, Change, Pair, matches, pair, refuse_changed, refuse_idle
+from .changes import BLOCK, Change, Pair, architecture_of, matches, pair, refuse_changed, refuse_idle
 from .factors import Factored, Spool, Wish, bytes_for, factored
 from .given import Size, given_bytes
 from .growing import growing
@@ -217,12 +217,11 @@ def _facts(work: _Work, parts: Parts, config: Mapping[str, Any], base: str) -> A
         raise _nothing(work, parts)
     spec = source_spec("base", base, "")
     changed = [kind for name, kind in work.pair.low.items() if parts[name].energy > 0]
-    architectures = config.get("architectures") or [""]
     return AdapterFacts(
         ranks,
-        spec.path,
+        base if spec.adapters else spec.path,
         None if is_local(spec.path) else spec.revision,
-        architecture=str(architectures[0]),
+        architecture=architecture_of(config),
         transposed="transposed" in changed,
         whole=_modules_in_full(work, stored, ranks),
         biases=any(module_of(name) in ranks for name in stored),
