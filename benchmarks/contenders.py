@@ -41,7 +41,7 @@ class Rule:
         return tuple(dict.fromkeys((*([self.base] if self.base else []), *self.experts)))
 
     def config(self, models: Path) -> str:
-        """In mergekit's dialect, which both programs read (JSON is YAML); in Ligate's own where only it has the rule."""
+        """In mergekit's dialect, which both programs read (JSON is YAML), or in Ligate's where only it has the rule."""
         if self.ours:
             names = (self.base, *self.experts) if self.base else self.experts
             merge = {"method": self.method, "models": self.experts, **({"base": self.base} if self.base else {})}
@@ -66,7 +66,7 @@ RULES = {
             "slerp", "slerp", ("expert-1", "expert-2"), "expert-1", weighted=False, whole={"t": 0.4}, takes_torch=True
         ),
         Rule("task_arithmetic", "task_arithmetic"),
-        Rule("dare", "dare_linear", settings=_TRIM, takes_torch=True),
+        Rule("dare", "dare_linear", settings=_TRIM),
     )
 }
 

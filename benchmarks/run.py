@@ -7,8 +7,9 @@
 Parts: linear ties slerp task_arithmetic dare (each with the plain copy of its bytes and, if it can be installed,
 mergekit), rules (all others once, beside mergekit), spectral (one matrix of 4096 x 11008, four models), cold (inputs
 dropped from memory before each run), memory (peak at three sizes), tiny (20,000 tensors), start (how long a command
-takes before it works), accuracy (against a float64 reference). Every time is a median of alternating runs. A process's work is its wall time less its start-up in the same run: `import torch`, or, for a merge
-that loads no torch, the import of Ligate.
+takes before it works), accuracy (against a float64 reference). Every time is a median of alternating runs. A
+process's work is its wall time less its start-up in the same run: `import torch`, or, for a merge that loads no torch,
+the import of Ligate.
 
 Disk: 5 GB of checkpoints, kept in build/bench for the next run; 20 GB more while `memory` runs. `make clean` removes
 all of it.
