@@ -29,11 +29,14 @@ if TYPE_CHECKING:
     from ligate.verbs.check import check
     from ligate.verbs.diff import diff
     from ligate.verbs.explain import explain
+    from ligate.verbs.extend import extend
+    from ligate.verbs.extract_lora import extract_lora
     from ligate.verbs.init import init
     from ligate.verbs.inspect import inspect
     from ligate.verbs.load import load
     from ligate.verbs.merge import merge, resume
     from ligate.verbs.methods import card, cards
+    from ligate.verbs.mixture import moe
     from ligate.verbs.replay import replay
     from ligate.verbs.state_dicts import merge_modules, merge_state_dicts
     from ligate.verbs.verify import verify
@@ -52,11 +55,14 @@ _HOMES = {
     "verbs.check": ("check",),
     "verbs.diff": ("diff",),
     "verbs.explain": ("explain",),
+    "verbs.extend": ("extend",),
+    "verbs.extract_lora": ("extract_lora",),
     "verbs.init": ("init",),
     "verbs.inspect": ("inspect",),
     "verbs.load": ("load",),
     "verbs.merge": ("merge", "resume"),
     "verbs.methods": ("card", "cards"),
+    "verbs.mixture": ("moe",),
     "verbs.replay": ("replay",),
     "verbs.state_dicts": ("merge_modules", "merge_state_dicts"),
     "verbs.verify": ("verify",),
@@ -77,6 +83,8 @@ __all__ = [
     "check",
     "diff",
     "explain",
+    "extend",
+    "extract_lora",
     "init",
     "inspect",
     "load",
@@ -85,6 +93,7 @@ __all__ = [
     "merge_state_dicts",
     "method",
     "methods",
+    "moe",
     "replay",
     "resume",
     "verify",

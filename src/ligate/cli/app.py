@@ -12,6 +12,7 @@ from .check import check
 from .demo import demo
 from .diff import diff
 from .explain import explain
+from .extend import extend
 from .extract_lora import extract_lora
 from .init import init
 from .inspect import inspect
@@ -52,5 +53,5 @@ def about(
     """
 
 
-for verb in (merge, check, explain, methods, init, inspect, diff, moe, extract_lora, resume, verify, replay, demo):
+for verb in (merge, check, explain, methods, init, inspect, diff, extend, moe, extract_lora, resume, verify, replay, demo):
     app.command()(verb)

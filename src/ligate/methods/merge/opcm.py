@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 
-from ligate.core.method import Site, method
+from ligate.core.method import Site, Stat, method
 from ligate.core.params import Range
 from ligate.ops.fitting import with_base
 from ligate.ops.matrices import Matrices, matrices, moved, working_bytes
@@ -21,17 +21,33 @@ if TYPE_CHECKING:
 class _Progress:
     """What is merged so far, and how long it is to be: as long as the task vectors are on average."""
 
-    def __init__(self, first: Tensor) -> None:
+    def __init__(self, first: Tensor, grown: float = 1.0, models: int = 1, length: float = 0.0) -> None:
         self.merged = first
-        self.grown = 1.0  # how much longer the sum of all steps would be
-        self._lengths = [_length(first)]
+        self.grown = grown  # how much longer the sum of all steps would be
+        self.models = models
+        self.lengths = models * length if length else models * _length(first)  # of all task vectors together
+
+    @property
+    def length(self) -> float:
+        return self.lengths / self.models
 
     def add(self, longer: Tensor, seen: float) -> None:
         """`longer`: the steps so far at their full length, and the new one; `seen`: the length of the task vector."""
-        self._lengths.append(seen)
-        length, wanted = _length(longer), math.fsum(self._lengths) / len(self._lengths)
-        self.grown = length / wanted if wanted > 0 else 1.0
+        self.lengths, self.models = self.lengths + seen, self.models + 1
+        self.grown = _length(longer) / self.length if self.length > 0 else 1.0
         self.merged = longer / self.grown if self.grown > 0 else longer
+
+
+def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
+    """The merge itself, so that its numbers are recorded with which it can be continued."""
+
+    def observe(state: None, base: Tensor, tuned: Tensor, *, site: Site, **_: Any) -> _Progress:
+        return _merged(base, tuned, site, params)
+
+    def report(found: _Progress) -> Mapping[str, Any]:
+        return {"grown": found.grown, "seen": found.models, "length": found.length}
+
+    return (Stat("progress", "tensor", lambda models: None, observe, lambda a, b: a or b, lambda one: one, report),)
 
 
 def _length(matrix: Tensor) -> float:
@@ -70,6 +86,8 @@ def _scratch(params: Mapping[str, Any], shape: tuple[int, ...], models: int) -> 
     source="arXiv:2501.09522",
     base="required",
     reach="tensor",
+    stats=_stats,
+    stat_names=("progress",),
     scratch=_scratch,
 )
 def opcm(
@@ -77,10 +95,14 @@ def opcm(
     tuned: Tensor,
     *,
     site: Site | None = None,
+    progress: _Progress | None = None,
     alpha: Annotated[float, Range(0, 1)] = 0.5,
     rank: Literal["within", "beyond"] = "within",
     scale: Annotated[float, Range()] = 1.0,
     kernels: Literal["average", "fold"] = "average",
+    grown: Annotated[float, Range(0)] = 1.0,
+    seen: Annotated[int, Range(1)] = 1,
+    length: Annotated[float, Range(0)] = 0.0,
 ) -> Tensor:
     r"""Merge one model after the other: remove from each task vector what lies along the merged one, then rescale.
 
@@ -97,6 +119,10 @@ def opcm(
     whose sum stays within a share ``alpha`` of all (``rank: within``), or goes just beyond it. The order of the models
     matters. Vectors and scalars are added without a projection, and so are tensors of more than two axes, unless
     ``kernels: fold`` takes them for matrices of the first axis by all others.
+
+    To continue later: the first model is an earlier result of ``scale`` 1 from the same base, ``seen`` the number of
+    models in it, ``grown`` its :math:`\lambda_t` and ``length`` the mean length of their task vectors (0: the first
+    model's own). All three stand in the result's record for each tensor; `ligate extend` takes them from there.
 
     Shapes: ``base`` [*S]; ``tuned`` [K, *S] for K models, float; returns [*S]. Dtypes are the engine's.
     Source: arXiv:2501.09522 and its public implementation in FusionBench, which has ``rank: within`` although it
@@ -118,15 +144,29 @@ def opcm(
             [3.2870, 1.0960]])
     """
     with_base(base, tuned, where="merge/opcm")
+    params = {
+        "alpha": alpha, "rank": rank, "kernels": kernels, "grown": grown, "seen": seen, "length": length
+    }  # fmt: skip
+    merged = (progress or _merged(base, tuned, site, params)).merged
+    pair, _ = _pair(base, tuned, site, kernels)
+    return moved(pair, (merged[:, part] for part in parts(pair.shape)), scale)
+
+
+def _pair(base: Tensor, tuned: Tensor, site: Site | None, kernels: Literal["average", "fold"]) -> tuple[Matrices, bool]:
+    """The task vectors, and whether they have directions. What is no matrix has one row."""
     pair = matrices(base, tuned, site, kernels)
-    projects = pair is not None
-    if pair is None:
-        pair = Matrices(base.reshape(1, -1), tuned.reshape(len(tuned), 1, -1), tuple(base.shape))
-    pair = pair.lying()
-    progress = _Progress(_whole(pair, 0))
+    row = pair or Matrices(base.reshape(1, -1), tuned.reshape(len(tuned), 1, -1), tuple(base.shape))
+    return row.lying(), pair is not None
+
+
+def _merged(base: Tensor, tuned: Tensor, site: Site | None, params: Mapping[str, Any]) -> _Progress:
+    """Each model in turn."""
+    pair, projects = _pair(base, tuned, site, params["kernels"])
+    progress = _Progress(_whole(pair, 0), params["grown"], params["seen"], params["length"])
     for model in range(1, len(tuned)):
-        _continue(progress, pair, model, _kept(progress.merged, pair, model, alpha, rank) if projects else None)
-    return moved(pair, (progress.merged[:, part] for part in parts(pair.shape)), scale)
+        gone = _kept(progress.merged, pair, model, params["alpha"], params["rank"]) if projects else None
+        _continue(progress, pair, model, gone)
+    return progress
 
 
 def _whole(pair: Matrices, model: int) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 
 from ligate.core.errors import InputError, NonFiniteError
 from ligate.methods.merge.opcm import opcm
+from ligate.ops.notebook import site
 
 DOUBLE = torch.float64
 
@@ -76,6 +77,20 @@ def test_the_same_model_again_opposite_ones_and_unchanged_ones():
     assert opcm(base[0], base[0] + torch.cat([tau, -tau])[:, 0]).isfinite().all()
     assert torch.equal(opcm(base, base.expand(3, 5, 4)), base)
     torch.testing.assert_close(opcm(base, base + tau), base + tau[0])
+
+
+@pytest.mark.parametrize("shape", [(12, 31), (9, 4), (7,)])
+def test_continued_from_its_numbers_it_is_the_merge_of_all(shape):
+    base, tau = drawn(*shape), drawn(5, *shape, seed=1)
+    report = opcm.card.stats(
+        {"alpha": 0.5, "rank": "within", "kernels": "average", "grown": 1.0, "seen": 1, "length": 0.0}
+    )
+    place = site("w", shape, "abc")
+    numbers = report[0].report(report[0].observe(None, base, base + tau[:3], site=place))
+    assert numbers["seen"] == 3
+    earlier = opcm(base, base + tau[:3])
+    later = opcm(base, torch.stack([earlier, *(base + tau[3:])]), **numbers)
+    torch.testing.assert_close(later, opcm(base, base + tau), rtol=1e-10, atol=1e-12)
 
 
 def test_a_wrong_shape_and_what_is_no_number_are_refused():
