@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ligate.core.errors import LigateError, RecipeError
 from ligate.core.method import Card
+from ligate.core.spare import spare_threads
 from ligate.core.tensors import Sink, Source, itemsize
 
 from . import digest, direct
@@ -63,13 +64,14 @@ def run(
     terms = Terms(sink, hashing, allow_nonfinite, _counter(progress), lambda: schedule.stopped, device)
     for job in jobs:
         job.direct = direct.directs(job)
-    workers = admitted(jobs, thread_count(threads, jobs), memory)
+    crew = thread_count(threads, jobs)
+    workers = min(admitted(jobs, crew, memory), max(len(jobs), 1))
     if claims and hashing:
         _believe(jobs, claims, sink, workers)
     if all(job.direct for job in jobs):
         _work(schedule, terms, journal, workers)
     else:
-        with _torch_by_one_thread_each() as each:
+        with _torch_by_one_thread_each() as each, spare_threads(crew // workers):
             _work(schedule, terms, journal, workers, each)
     return {job.out.name: _result(job) for job in jobs}
 

@@ -30,7 +30,7 @@ class Spectrum(NamedTuple):
     energy: float  # the sum of all squared singular values
 
     def top(self, count: int) -> Spectrum:
-        return Spectrum(self.values[:count], self.vectors[:, :count], self.energy)
+        return Spectrum(self.values[:count], self.vectors[:, :count].clone(), self.energy)  # the rest may be forgotten
 
     @property
     def kept(self) -> float:

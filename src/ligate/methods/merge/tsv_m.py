@@ -9,6 +9,7 @@ import torch
 
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import Range
+from ligate.core.spare import side_by_side
 from ligate.ops.fitting import with_base
 from ligate.ops.matrices import Matrices, averaged, matrices, moved, working_bytes
 from ligate.ops.notebook import complete
@@ -50,20 +51,21 @@ def _directions(pair: Matrices, share: float | None) -> Directions:
     models, rank = len(pair.tuned), min(pair.shape)
     share = 1 / models if share is None else share
     count = max(1, int(rank * share)) if share > 0 else 0
-    found = [spectrum(gram(pair.blocks(k))).top(count) for k in range(models)]
+    found = side_by_side(lambda k: spectrum(gram(pair.blocks(k))).top(count), range(models))
     readers = [one.vectors.T / one.values[:, None] for one in found]
     values = torch.cat([one.values for one in found])
     raw = Directions(readers, values, [one.kept for one in found])
     overlap = gram(raw.right(pair, part) for part in parts(pair.shape))  # of the right singular vectors
-    left = orthogonal(torch.cat([one.vectors for one in found], dim=1))
-    return raw._replace(mix=(left * values) @ inverse_root(overlap))
+    across = torch.cat([one.vectors for one in found], dim=1)
+    left, root = side_by_side(lambda find: find(), (lambda: orthogonal(across), lambda: inverse_root(overlap)))
+    return raw._replace(mix=(left * values) @ root)
 
 
 def _scratch(params: Mapping[str, Any], shape: tuple[int, ...], models: int) -> int:
     """Gram matrix, decomposition and vectors; those of all directions together where they outnumber the side."""
     share = 1 / models if params["share"] is None else params["share"]
     ratio = max(share * models, 1 / max(min(shape, default=1), 1))  # directions to the smaller side
-    return working_bytes(shape, params["kernels"], 2 + 3 * ratio + 4 * max(ratio, 1) ** 2)
+    return working_bytes(shape, params["kernels"], 4 + 3 * ratio + 7 * max(ratio, 1) ** 2)
 
 
 @method(
