@@ -97,8 +97,8 @@ OTHERS = (
 )
 """The rest of the rules that need no more than blocks or rows, each as it is set by default or as people set it."""
 
-SPECTRAL = ("tsv_m", "iso_c", "knots", "wudi", "swudi", "opcm")
-"""Rules that decompose whole matrices."""
+SPECTRAL = ("tsv_m", "iso_c", "knots", "swudi", "opcm")
+"""Rules that decompose whole matrices. WUDI takes hundreds of steps on them instead: minutes each, without a GPU."""
 
 # What Ligate's promises cost: each is taken away on its own, then all that can be.
 SWITCHES = {
