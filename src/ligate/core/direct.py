@@ -86,6 +86,15 @@ class Stored:
         _loop("spreads", self.kind)(self.table, out.ctypes.data, len(self.rows), self.n)
         return [out[start : start + self.piece] for start in range(0, self.n, self.piece)]
 
+    def scores(self, bounds: Sequence[float]) -> Sequence[Sequence[NDArray[Any]]]:
+        """Of each row piece by piece the score of PCB-Merging; `bounds` as in Competition."""
+        import numpy as np
+
+        out = np.empty((len(self.rows), self.n), np.float64)
+        table = compiled.doubles(bounds)
+        _loop("scores", self.kind)(self.base, self.table, table, out.ctypes.data, len(self.rows), self.n)
+        return [[row[start : start + self.piece] for start in range(0, self.n, self.piece)] for row in out]
+
     def overlap(self, epsilon: float) -> list[tuple[int, int]]:
         """Of each row, how many entries it changes by more than epsilon with other rows, and how many alone."""
         models = len(self.rows)
@@ -203,7 +212,22 @@ class ElectedMean(NamedTuple):
         return bool(loop(rows.base, rows.table, weights, out, len(rows.rows), rows.n))
 
 
-Simple = WeightedSum | AddWeighted | DisjointMerge | MeanOfChanged | ElectedMean
+class Competition(NamedTuple):
+    """The base plus the mean of the clipped differences, weighted by their scores (PCB-Merging)."""
+
+    weights: Sequence[float]
+    bounds: Sequence[float]  # of magnitudes: an upper and a lower one for each row, in turn
+    floors: Sequence[float]  # scores from which on entries count
+    rooms: Sequence[float]  # from there to the best; 0: all from the floor on count alike; negative: none counts
+    scale: float
+
+    def into(self, rows: Stored, out: int) -> bool:
+        loop, tables = _loop("compete", rows.kind), (self.bounds, self.floors, self.rooms, self.weights)
+        arrays = map(compiled.doubles, tables)
+        return bool(loop(rows.base, rows.table, *arrays, self.scale, out, len(rows.rows), rows.n))
+
+
+Simple = Competition | WeightedSum | AddWeighted | DisjointMerge | MeanOfChanged | ElectedMean
 
 
 class After(NamedTuple):

@@ -84,6 +84,64 @@ INLINE uint16_t to_f16(float number) {
 /* One NaN here too: processors differ in its sign. */
 INLINE float to_f32(double number) { return number == number ? (float)number : float_of(0x7fc00000u); }
 
+INLINE double double_of(uint64_t bits) {
+    double number;
+    memcpy(&number, &bits, 8);
+    return number;
+}
+
+INLINE double polynomial(const double *coefficients, int count, double x) {
+    double value = coefficients[0];
+    for (int k = 1; k < count; k++) value = value * x + coefficients[k];
+    return value;
+}
+
+/* exp between -700 and 700, and tanh, as ops/smooth.py has them. */
+INLINE double smooth_exp(double x) {
+    static const double series[] = {1.0 / 6227020800.0, 1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0,
+                                    1.0 / 362880.0,     1.0 / 40320.0,     1.0 / 5040.0,     1.0 / 720.0,
+                                    1.0 / 120.0,        1.0 / 24.0,        1.0 / 6.0,        0.5,
+                                    1.0,                1.0};
+    double shifted = x * 1.4426950408889634 + 0x1.8p52, steps = shifted - 0x1.8p52; /* to nearest, ties to even */
+    double rest = x - steps * 0x1.62e42fee00000p-1 - steps * 0x1.a39ef35793c76p-33;
+    uint64_t bits;
+    memcpy(&bits, &shifted, 8); /* its last bits are the number of steps */
+    return polynomial(series, 14, rest) * double_of((bits + 1023) << 52);
+}
+
+INLINE double smooth_tanh(double x, int below) { /* below: x is known to be small */
+    static const double series[] = {0x1.355824803674fp-11, -0x1.7da36452b75e3p-10, 0x1.d6d3d0e157de0p-9,
+                                    -0x1.226e355e6c23dp-7, 0x1.664f4882c10fap-6,   -0x1.ba1ba1ba1ba1cp-5,
+                                    0x1.1111111111111p-3,  -0x1.5555555555555p-2,  1.0};
+    double size = x < 0 ? -x : x, small = polynomial(series, 9, x * x) * x;
+    if (below) return small;
+    double shrunk = smooth_exp((size < 20 ? size : 20) * -2), large = (1 - shrunk) / (1 + shrunk);
+    return size < 0.125 ? small : x < 0 ? -large : large;
+}
+
+/* What PCB-Merging makes of differences from the base: importance times agreement, 0 against the others. */
+INLINE void score_some(const double *apart, const double *total, double low, double high, double models, int below,
+                       double *restrict out, size_t size) {
+    double room = high - low;
+    for (size_t i = 0; i < size; i++) {
+        double length = apart[i] < 0 ? -apart[i] : apart[i];
+        length = length > low ? length : low;
+        length = (length < high ? length : high) - low;
+        length = room > 0 ? length / room : 0;
+        double score = smooth_exp(length * length * models) * smooth_tanh(apart[i] * total[i], below);
+        out[i] = score > 0 ? score : 0;
+    }
+}
+
+/* Most differences are small, and tanh of what is small costs little. */
+INLINE void score(const double *apart, const double *total, double low, double high, double models, double *restrict out,
+                  size_t size) {
+    uint32_t above = 0;
+    for (size_t i = 0; i < size; i++) above |= !(apart[i] * total[i] < 0.125 && apart[i] * total[i] > -0.125);
+    if (above) score_some(apart, total, low, high, models, 0, out, size);
+    else score_some(apart, total, low, high, models, 1, out, size);
+}
+
 /* One count of Philox 4x64 with ten rounds: four words of noise. */
 INLINE void philox(uint64_t count, uint64_t key, uint64_t other, uint64_t *restrict out) {
     uint64_t a = count, b = 0, c = 0, d = 0;

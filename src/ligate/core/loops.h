@@ -155,6 +155,66 @@ FAST int32_t LOOP(mean_of_changed)(const STORED *base, const STORED *const *rows
     return LOOP(finite)(out, n);
 }
 
+INLINE void LOOP(apart)(const STORED *base, const STORED *row, double *restrict out, size_t size) {
+    for (size_t i = 0; i < size; i++) out[i] = (double)LOAD(row[i]) - (double)LOAD(base[i]);
+}
+
+/* sum = all differences from the base, in the order of the models. */
+INLINE void LOOP(sum_of)(const STORED *base, const STORED *const *rows, size_t start, double *restrict sum, size_t models,
+                         size_t size) {
+    for (size_t i = 0; i < size; i++) sum[i] = (double)LOAD(rows[0][start + i]) - (double)LOAD(base[start + i]);
+    for (size_t k = 1; k < models; k++)
+        for (size_t i = 0; i < size; i++) sum[i] += (double)LOAD(rows[k][start + i]) - (double)LOAD(base[start + i]);
+}
+
+/* out[k]: the scores of PCB-Merging; bounds[2 k] the larger and bounds[2 k + 1] the smaller bound of magnitudes. */
+FAST void LOOP(scores)(const STORED *base, const STORED *const *rows, const double *bounds, double *restrict out,
+                       size_t models, size_t n) {
+    double sum[STEP], apart[STEP];
+    for (size_t start = 0; start < n; start += STEP) {
+        size_t size = smaller(STEP, n - start);
+        LOOP(sum_of)(base, rows, start, sum, models, size);
+        for (size_t k = 0; k < models; k++) {
+            LOOP(apart)(base + start, rows[k] + start, apart, size);
+            score(apart, sum, bounds[2 * k + 1], bounds[2 * k], (double)models, out + k * n + start, size);
+        }
+    }
+}
+
+/* out = base + scale times the mean of the clipped differences, weighted by how far their score is on the way from
+ * floors[k] to floors[k] + rooms[k]; without room it is 1 from the floor on, with negative room 0. 1 when all results are
+ * finite. */
+FAST int32_t LOOP(compete)(const STORED *base, const STORED *const *rows, const double *bounds, const double *floors,
+                           const double *rooms, const double *weights, double scale, STORED *restrict out, size_t models,
+                           size_t n) {
+    double sum[STEP], total[STEP], divisor[STEP], apart[STEP], scores[STEP];
+    for (size_t start = 0; start < n; start += STEP) {
+        size_t size = smaller(STEP, n - start);
+        LOOP(sum_of)(base, rows, start, sum, models, size);
+        memset(total, 0, sizeof total), memset(divisor, 0, sizeof divisor);
+        for (size_t k = 0; k < models; k++) {
+            double high = bounds[2 * k], low = bounds[2 * k + 1], floor = floors[k], room = rooms[k], weight = weights[k];
+            double unit = room > 0 ? room : 1;
+            LOOP(apart)(base + start, rows[k] + start, apart, size);
+            score(apart, sum, low, high, (double)models, scores, size);
+            for (size_t i = 0; i < size; i++) {
+                double above = scores[i] - floor, share = (above > 0 ? above : 0) / unit;
+                share = room > 0 ? (share < 1 ? share : 1) : room < 0 ? 0 : scores[i] >= floor ? 1 : 0;
+                double length = apart[i] < 0 ? -apart[i] : apart[i];
+                length = length > low ? length : low;
+                length = length < high ? length : high;
+                double clipped = apart[i] < 0 ? -length : apart[i] > 0 ? length : 0;
+                divisor[i] += share, total[i] += clipped * (share * weight);
+            }
+        }
+        for (size_t i = 0; i < size; i++) {
+            double mean = total[i] / (divisor[i] > 0 ? divisor[i] : 1);
+            out[start + i] = STORE((double)LOAD(base[start + i]) + scale * mean);
+        }
+    }
+    return LOOP(finite)(out, n);
+}
+
 /* out = base + the weighted mean of the differences that have the sign of their sum, + when it is 0. 1 when all results
  * are finite. */
 FAST int32_t LOOP(elected_mean)(const STORED *base, const STORED *const *rows, const double *weights,

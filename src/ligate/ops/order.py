@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -65,15 +66,16 @@ def kth_largest(
     rank: Rank | Sequence[Rank] = rank,
     group: Hashable = (),
     before: Before = UNCHANGED,
-    stored: Callable[[Stored], Sequence[Sequence[NDArray[Any]]]] | None = None,
+    stored: Callable[..., Sequence[Pieces | Difference]] | None = None,
+    each: int = 1,
 ) -> Stat:
     """For each row of `rows` (task vectors if left out) the magnitude that the `share` largest reach: `Kth`, one each.
 
-    The task vectors are those of what `before` makes of the models. `stored` gives the same as `rows`, of
-    stored numbers and in pieces.
+    The task vectors are those of what `before` makes of the models. `stored` gives the same as `rows`:
+    (stored numbers, **earlier) -> one for each.
 
     `rank(share, numel)` is k, exactly; `share` must be near k / numel. With rank 0 nothing is kept. Each row may have a
-    rank of its own, as it may have a share.
+    rank of its own, as it may have a share. With `each` > 1 so many neighbours in `share` and `rank` belong to one row.
     """
 
     def observe(state: _Glance | _Count, base: Tensor, tuned: Tensor, *, site: Site, **earlier: Any) -> Any:
@@ -84,12 +86,12 @@ def kth_largest(
     def direct(state: _Glance | _Count, numbers: Stored, *, site: Site, **earlier: Any) -> Any:
         if before.stored:
             before.stored(numbers, **earlier)
-        return state.observed(numbers.differences() if stored is None else map(_Pieces, stored(numbers)), site)
+        return state.observed(stored(numbers, **earlier) if stored else numbers.differences(), site)
 
     return Stat(
         name=name,
         scope=scope,
-        init=lambda models: _Glance(_aims(per_model(share, models, name=name), rank)),
+        init=lambda models: _Glance(_aims(per_model(share, models, name=name), rank), each),
         observe=observe,
         merge=lambda a, b: a.merged(b),
         finish=lambda state: state.finished(),
@@ -112,7 +114,7 @@ class _Row(NamedTuple):
         return kernels.census(self.row, low, high)
 
 
-class _Pieces(NamedTuple):
+class Pieces(NamedTuple):
     """Magnitudes that are there already."""
 
     pieces: Sequence[NDArray[Any]]  # float64
@@ -154,11 +156,14 @@ class _Glance:
     """First look. `piles` is None until something was seen."""
 
     aims: tuple[_Aim, ...]
-    piles: list[Pile] | None = None
+    each: int  # aims of one row
+    piles: list[Pile] | None = None  # one for each row
     whole: bool = True  # nothing was left out so far
 
-    def observed(self, rows: Iterable[_Row | _Pieces | Difference], site: Site) -> _Glance:
-        state = self if self.piles is not None else _Glance(self.aims, [Pile() for _ in self.aims])
+    def observed(self, rows: Iterable[_Row | Pieces | Difference], site: Site) -> _Glance:
+        state = self
+        if self.piles is None:
+            state = _Glance(self.aims, self.each, [Pile() for _ in range(len(self.aims) // self.each)])
         numel = math.prod(site.shape)
         weight = _UNIT if numel <= SAMPLE else numel * _UNIT // SAMPLE
         for pile, row in zip(state.piles or (), rows, strict=True):
@@ -176,11 +181,11 @@ class _Glance:
         return self
 
     def finished(self) -> tuple[Kth, ...] | Again:
-        piles = self.piles or []
+        piles = [pile for pile in self.piles or [] for _ in range(self.each)]
         if self.whole and all(pile.exact for pile in piles):
             return tuple(_settled(pile, aim) for pile, aim in zip(piles, self.aims, strict=True))
         hunts = [_Hunt(aim, _Guess(pile, aim.share)) for pile, aim in zip(piles, self.aims, strict=True)]
-        return Again(_Count(tuple(hunt.aimed() for hunt in hunts)))
+        return Again(_Count(tuple(hunt.aimed() for hunt in hunts), self.each))
 
 
 def _settled(pile: Pile, aim: _Aim) -> Kth:
@@ -274,7 +279,7 @@ class _Tally:
     beyond_low: int = 0
     to_low: int = 0
 
-    def count(self, row: _Row | _Pieces | Difference) -> None:
+    def count(self, row: _Row | Pieces | Difference) -> None:
         found = row.census(self.low, self.high)
         self.seen += found.of
         self.above += found.above
@@ -297,13 +302,18 @@ class _Count:
     """A full pass. All segments start from one state, which nobody writes to: its `tallies` are None."""
 
     hunts: tuple[_Hunt, ...]
+    each: int  # hunts in one row
     tallies: list[_Tally] | None = None
 
-    def observed(self, rows: Iterable[_Row | _Pieces | Difference], site: Site) -> _Count:
-        state = self if self.tallies is not None else _Count(self.hunts, [hunt.tally() for hunt in self.hunts])
-        for hunt, tally, row in zip(self.hunts, state.tallies or (), rows, strict=True):
-            if hunt.found is None:
-                tally.count(row)
+    def observed(self, rows: Iterable[_Row | Pieces | Difference], site: Site) -> _Count:
+        state = self
+        if self.tallies is None:
+            state = _Count(self.hunts, self.each, [hunt.tally() for hunt in self.hunts])
+        pairs = iter(zip(self.hunts, state.tallies or (), strict=True))
+        for row in rows:
+            for hunt, tally in islice(pairs, self.each):
+                if hunt.found is None:
+                    tally.count(row)
         return state
 
     def merged(self, other: _Count) -> _Count:
@@ -317,4 +327,4 @@ class _Count:
         pairs = zip(self.hunts, self.tallies or (), strict=True)
         hunts = tuple(hunt if hunt.found else hunt.after(tally) for hunt, tally in pairs)
         found = tuple(hunt.found for hunt in hunts if hunt.found is not None)
-        return found if len(found) == len(hunts) else Again(_Count(hunts))
+        return found if len(found) == len(hunts) else Again(_Count(hunts, self.each))

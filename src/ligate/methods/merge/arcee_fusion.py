@@ -24,7 +24,7 @@ _SHARES = (0.75, 0.5, 0.25)  # not smaller than the first quartile, the median, 
 
 def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
     """The divergence of each row, then the quartiles of the importance."""
-    quartiles = kth_largest("quartiles", "tensor", _SHARES, _importances, rank=_rank)
+    quartiles = kth_largest("quartiles", "tensor", _SHARES, _importances, rank=_rank, each=len(_SHARES))
     return _divergence(), quartiles._replace(init=lambda models: quartiles.init(len(_SHARES)))
 
 
@@ -58,10 +58,8 @@ def _importance(base: Tensor, tuned: Tensor, divergence: NDArray[Any], shape: Se
 
 
 def _importances(base: Tensor, tuned: Tensor, *, site: Site, divergence: NDArray[Any]) -> Iterator[Tensor]:
-    """Once for each quartile. In the sample of a notebook the rows are not right: it only guides the search."""
-    importance = _importance(base, tuned, divergence, site.shape, site.start)
-    for _ in _SHARES:
-        yield importance
+    """In the sample of a notebook the rows are not right: it only guides the search."""
+    yield _importance(base, tuned, divergence, site.shape, site.start)
 
 
 @method(

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 
+from ligate.core.direct import Competition, Stored
 from ligate.core.method import Scope, Site, Stat, method
 from ligate.core.params import PerModel, Range
 from ligate.ops.fitting import with_base
 from ligate.ops.notebook import complete
-from ligate.ops.order import Kth, kth_largest
+from ligate.ops.order import Kth, Pieces, kth_largest
 from ligate.ops.rows import per_model
+from ligate.ops.smooth import exp, tanh
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,8 +38,8 @@ def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
         return 1 if share == _MOST else numel - int(numel * (1 - density))
 
     return (
-        _pair("bounds", scope, (max(outliers, _MOST), 1.0), _twice, from_top, same),
-        _pair("cut", scope, (_MOST, density or 2 * _MOST), _scores_twice, best, same),
+        _pair("bounds", scope, (max(outliers, _MOST), 1.0), from_top, same),
+        _pair("cut", scope, (_MOST, density or 2 * _MOST), best, same, _score_rows, _stored_scores),
     )
 
 
@@ -45,31 +47,28 @@ def _pair(
     name: str,
     scope: Scope,
     shares: tuple[float, float],
-    rows: Callable[..., Iterator[Tensor]],
     rank: Callable[[float, int], int],
     group: Hashable,
+    rows: Callable[..., Iterator[Tensor]] | None = None,
+    stored: Callable[..., Sequence[Pieces]] | None = None,
 ) -> Stat:
     """Two order statistics of each model's row, in one search."""
 
     def search(models: int) -> Stat:
-        return kth_largest(name, scope, shares * models, rows, rank=rank, group=group)
+        return kth_largest(name, scope, shares * models, rows, rank=rank, group=group, stored=stored, each=2)
 
     return search(1)._replace(init=lambda models: search(models).init(2 * models))
 
 
-def _twice(base: Tensor, tuned: Tensor, **_: Any) -> Iterator[Tensor]:
-    for row in _deltas(base, tuned):
-        yield row
-        yield row
+def _score_rows(base: Tensor, tuned: Tensor, *, bounds: Bounds, **_: Any) -> Iterator[Tensor]:
+    return _scores(_apart(base, tuned), bounds)
 
 
-def _scores_twice(base: Tensor, tuned: Tensor, *, bounds: Bounds, **_: Any) -> Iterator[Tensor]:
-    for score in _scores(_deltas(base, tuned), bounds):
-        yield score
-        yield score
+def _stored_scores(stored: Stored, *, bounds: Bounds, **_: Any) -> Sequence[Pieces]:
+    return [Pieces(pieces) for pieces in stored.scores([one.value for one in bounds])]
 
 
-def _deltas(base: Tensor, tuned: Tensor) -> list[Tensor]:
+def _apart(base: Tensor, tuned: Tensor) -> list[Tensor]:
     origin = base.double()
     return [model.double() - origin for model in tuned]
 
@@ -83,18 +82,28 @@ def _scores(deltas: Sequence[Tensor], bounds: Bounds) -> Iterator[Tensor]:
         room = high.value - low.value
         size = delta.abs().clamp_(low.value, high.value).sub_(low.value)
         size = size.div_(room) if room > 0 else size.zero_()
-        importance, agreement = size.square_().mul_(len(deltas)).exp_(), torch.mul(delta, total).tanh_()
-        yield importance.mul_(agreement).clamp_min_(0)
+        yield exp(size.square_().mul_(len(deltas))).mul_(tanh(delta * total)).clamp_min_(0)
 
 
-def _scaled(score: Tensor, best: Kth, least: Kth, density: float) -> Tensor:
-    """From 0 at the last entry that counts to 1 at the best. Overwrites the score."""
-    if density == 0 or best.value <= 0:
+def _rule(known: Mapping[str, Any], models: int) -> Competition:
+    """Of parameters and statistics: a score of the floor counts nothing, the best one counts 1."""
+    weights, density = per_model(known["weight"], models, name="weight"), known["density"]
+    floors: list[float] = []
+    rooms: list[float] = []
+    for best, least in zip(known["cut"][::2], known["cut"][1::2], strict=True):
+        floor = least.value if density < 1 else 0.0
+        none = density == 0 or best.value <= 0
+        room = -1.0 if none else max(best.value - floor, 0.0)
+        floors.append(0.0 if none else best.value if room == 0 else floor)
+        rooms.append(room)
+    return Competition(weights, [one.value for one in known["bounds"]], floors, rooms, known["scale"])
+
+
+def _shares(score: Tensor, floor: float, room: float) -> Tensor:
+    """From 0 at the floor to 1 at the best. Overwrites the score."""
+    if room < 0:
         return score.zero_()
-    floor = least.value if density < 1 else 0.0
-    if (room := best.value - floor) <= 0:
-        return (score >= best.value).double()
-    return score.sub_(floor).clamp_min_(0).div_(room).clamp_max_(1)
+    return score.sub_(floor).clamp_min_(0).div_(room).clamp_max_(1) if room > 0 else (score >= floor).double()
 
 
 @method(
@@ -104,6 +113,7 @@ def _scaled(score: Tensor, best: Kth, least: Kth, density: float) -> Tensor:
     symmetric=True,
     stats=_stats,
     stat_names=("bounds", "cut"),
+    direct=_rule,
 )
 def pcb(
     base: Tensor,
@@ -148,21 +158,17 @@ def pcb(
     tensor([4., 3., 4., 0.])
     """
     with_base(base, tuned, where="merge/pcb")
-    weights = per_model(weight, len(tuned), name="weight")
-    params = {"density": density, "outliers": outliers, "scope": scope}
-    known = complete(_stats(params), base, tuned, site, {"bounds": bounds, "cut": cut})
+    per_model(weight, len(tuned), name="weight")
+    params = {"density": density, "outliers": outliers, "scope": scope, "weight": weight, "scale": scale}
+    known: dict[str, Any] = {**params, **complete(_stats(params), base, tuned, site, {"bounds": bounds, "cut": cut})}
     limits: Bounds = known["bounds"]
-    marks: Bounds = known["cut"]
-    deltas = _deltas(base, tuned)
-    scores = _scores([delta.detach() for delta in deltas], limits)
-    total, divisor = torch.zeros_like(deltas[0]), torch.zeros_like(deltas[0])
-    for k, (delta, score) in enumerate(zip(deltas, scores, strict=True)):
-        share = _scaled(score, marks[2 * k], marks[2 * k + 1], density)
-        high, low = limits[2 * k], limits[2 * k + 1]
-        clipped = delta.clamp(-high.value, high.value)
-        if low.value > 0:
-            clipped = delta.sign() * clipped.abs().clamp_min(low.value)
+    rule, taus = _rule(known, len(tuned)), _apart(base, tuned)
+    total, divisor = torch.zeros_like(taus[0]), torch.zeros_like(taus[0])
+    for k, (tau, score) in enumerate(zip(taus, _scores([tau.detach() for tau in taus], limits), strict=True)):
+        share = _shares(score, rule.floors[k], rule.rooms[k])
+        high, low = rule.bounds[2 * k], rule.bounds[2 * k + 1]
+        clipped = tau.sign() * tau.abs().clamp_min(low).clamp_max(high)
         divisor += share
-        total += clipped * share.mul_(weights[k])
+        total += clipped * share.mul_(rule.weights[k])
     merged = total / torch.where(divisor > 0, divisor, 1.0)
     return (base.double() + scale * merged).to(base.dtype)

@@ -15,7 +15,7 @@ from ligate.core.params import Range
 from ligate.ops.before import Before, straight
 from ligate.ops.fitting import with_base
 from ligate.ops.notebook import complete
-from ligate.ops.order import Kth, kth_largest
+from ligate.ops.order import Kth, Pieces, kth_largest
 from ligate.ops.trim import trims
 
 if TYPE_CHECKING:
@@ -50,9 +50,8 @@ def _spreads(base: Tensor, tuned: Tensor, **_: Any) -> Iterator[Tensor]:
     yield _varied(_spread(tuned))
 
 
-def _stored_spreads(stored: Stored) -> Sequence[Sequence[Any]]:
-    """The same, in pieces."""
-    return [[_varied(piece) for piece in stored.spreads()]]
+def _stored_spreads(stored: Stored, **_: Any) -> Sequence[Pieces]:
+    return [Pieces([_varied(piece) for piece in stored.spreads()])]
 
 
 def _varied(spread: Any) -> Any:
