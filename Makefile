@@ -48,7 +48,7 @@ $(VENV)/pyvenv.cfg:
 		{ echo "Ligate needs Python 3.11 or newer; say which: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.has-core: pyproject.toml constraints.txt hatch_build.py src/ligate/core/kernels.c src/ligate/core/loops.h | $(VENV)/pyvenv.cfg
+$(VENV)/.has-core: pyproject.toml constraints.txt hatch_build.py src/ligate/core/kernels.c src/ligate/core/loops.h src/ligate/core/rules.h | $(VENV)/pyvenv.cfg
 	@echo "installing Ligate into $(VENV) (the first time this takes some minutes)"
 	@$(PIP) install -c constraints.txt -e .
 	@touch $@
