@@ -172,12 +172,13 @@ def main() -> None:
     parser.add_argument("--size", type=float, default=0.55, help="billion parameters")
     parser.add_argument("--embedding", type=int, default=0, metavar="ROWS", help="an embedding of ROWS x 4096 instead")
     parser.add_argument("--tiny", type=int, default=0, metavar="COUNT", help="so many tensors of 256 numbers instead")
-    parser.add_argument("--matrix", metavar="ROWSxWIDTH", help="a base and four models of one matrix instead")
+    parser.add_argument("--matrices", metavar="ROWSxWIDTHxCOUNT", help="a base and four models of matrices instead")
     given = parser.parse_args()
     models = MODELS
-    if given.matrix:
-        rows, width = map(int, given.matrix.split("x"))
-        shapes, models = {"model.layers.0.mlp.down_proj.weight": (rows, width)}, (*MODELS, "expert-4")
+    if given.matrices:
+        rows, width, count = map(int, given.matrices.split("x"))
+        shapes = {f"model.layers.{i}.mlp.down_proj.weight": (rows, width) for i in range(count)}
+        models = (*MODELS, "expert-4")
     elif given.tiny:
         shapes = tiny(given.tiny)
     elif given.embedding:

@@ -97,8 +97,12 @@ OTHERS = (
 )
 """The rest of the rules that need no more than blocks or rows, each as it is set by default or as people set it."""
 
-SPECTRAL = ("tsv_m", "iso_c", "knots", "swudi", "opcm")
-"""Rules that decompose whole matrices. WUDI takes hundreds of steps on them instead: minutes each, without a GPU."""
+SPECTRAL = ("tsv_m", "iso_c", "knots", "opcm")
+"""Rules that decompose whole matrices on their smaller side.
+
+WUDI and SWUDI work on the side of the inputs, here 11008: SWUDI took six minutes and 10 GB, WUDI takes hundreds of
+steps.
+"""
 
 # What Ligate's promises cost: each is taken away on its own, then all that can be.
 SWITCHES = {

@@ -5,7 +5,7 @@
     python benchmarks/run.py --without-mergekit
 
 Parts: linear ties slerp task_arithmetic dare (each with the plain copy of its bytes and, if it can be installed,
-mergekit), rules (all others once, beside mergekit), spectral (one matrix of 4096 x 11008, four models), cold (inputs
+mergekit), rules (all others once, beside mergekit), spectral (matrices of 4096 x 11008, four models), cold (inputs
 dropped from memory before each run), memory (peak at three sizes), tiny (20,000 tensors), start (how long a command
 takes before it works), accuracy (against a float64 reference). Every time is a median of alternating runs. A
 process's work is its wall time less its start-up in the same run: `import torch`, or, for a merge that loads no torch,
@@ -158,13 +158,14 @@ def rules_part(bench: Bench) -> None:
 
 
 def spectral_part(bench: Bench) -> None:
-    """Rules that decompose whole matrices: a matrix of usual size, four models."""
-    models = bench.models("matrix", "--matrix", MATRIX)
-    for name in make.SPECTRAL:
-        rule = make.Rule(name, name, (*make.WEIGHTS, "expert-4"), ours=True)
-        config = make.config_file(rule, models, bench.configs)
-        rows = alternate([make.start_ligate(), make.ligate("ligate", rule, config, bench.out)], 1)
-        keep(bench, f"spectral: {name}", rows, [models / one for one in rule.reads])
+    """Rules that decompose whole matrices: two of usual size, four models; side by side, and one with little memory."""
+    for count, switches in ((2, ("--memory", "16GB")), (1, ())):
+        models = bench.models(f"matrices-{count}", "--matrices", f"{MATRIX}x{count}")
+        for name in make.SPECTRAL:
+            rule = make.Rule(name, name, (*make.WEIGHTS, "expert-4"), ours=True)
+            config = make.config_file(rule, models, bench.configs)
+            rows = alternate([make.start_ligate(), make.ligate("ligate", rule, config, bench.out, switches)], 1)
+            keep(bench, f"spectral: {name}, {count}", rows, [models / one for one in rule.reads])
 
 
 def start_part(bench: Bench) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import Range
+from ligate.core.spare import side_by_side
 from ligate.ops.fitting import with_base
 from ligate.ops.matrices import Matrices, matrices, moved, working_bytes
 from ligate.ops.spectrum import gram, parts, spectrum
@@ -57,10 +59,18 @@ def _length(matrix: Tensor) -> float:
 def _kept(merged: Tensor, pair: Matrices, model: int, alpha: float, rank: str) -> Tensor:
     """The matrix that, times what is merged, is the part of a task vector that must go."""
     merged = merged.detach()
-    values, vectors, _ = spectrum(gram(merged[:, part] for part in parts(pair.shape)))
-    across = merged.new_zeros(len(merged), len(merged))
-    for part in parts(pair.shape):
-        across.addmm_(pair.task(model, part).detach(), merged[:, part].T)
+
+    def directions() -> tuple[Tensor, Tensor]:
+        values, vectors, _ = spectrum(gram(merged[:, part] for part in parts(pair.shape)))
+        return values, vectors
+
+    def products() -> tuple[Tensor]:
+        across = merged.new_zeros(len(merged), len(merged))
+        for part in parts(pair.shape):
+            across.addmm_(pair.task(model, part).detach(), merged[:, part].T)
+        return (across,)
+
+    values, vectors, across = chain(*side_by_side(lambda work: work(), (directions, products)))
     coordinates = vectors.T @ across @ vectors / values
     block = _block(values, alpha, rank)
     gone = torch.diag(coordinates.diagonal())
@@ -178,9 +188,11 @@ def _whole(pair: Matrices, model: int) -> Tensor:
 
 def _continue(progress: _Progress, pair: Matrices, model: int, kept: Tensor | None) -> None:
     """Add a task vector, less `kept` times what is merged."""
-    longer, squares = torch.empty_like(progress.merged), 0.0
-    for part in parts(pair.shape):
+    longer = torch.empty_like(progress.merged)
+
+    def square(part: slice) -> float:
         task, merged = pair.task(model, part), progress.merged[:, part]
-        squares += _length(task) ** 2
         longer[:, part] = progress.grown * merged + task - (kept @ merged if kept is not None else 0.0)
-    progress.add(longer, math.sqrt(squares))
+        return _length(task) ** 2
+
+    progress.add(longer, math.sqrt(math.fsum(side_by_side(square, parts(pair.shape)))))
