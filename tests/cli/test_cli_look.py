@@ -27,6 +27,7 @@ def test_check_forecasts_every_step(desk, fine):
     text = fine("check", "steps.yaml").out
     assert "mean" in text
     assert "result" in text
+    assert "with 1 thread\n" in fine("check", "steps.yaml", "--threads", "1").out + "\n"
 
 
 def test_check_tells_all_problems_at_once(desk, ligate):
@@ -158,6 +159,15 @@ def test_diff_measures_and_draws(desk, fine):
     assert "same numbers" in fine("diff", "a", "a").out
     short = fine("diff", "base", "a").out
     assert short.count("layers.") == 3
+
+
+def test_models_without_a_common_shape_are_not_called_equal(desk, fine):
+    for name, length in (("short", 2), ("long", 3)):
+        save_file({"w": torch.ones(length)}, desk / f"{name}.safetensors")
+    text = fine("diff", "short.safetensors", "long.safetensors").out
+    assert text.splitlines()[0] == "no tensor has one shape in both"
+    assert "shapes differ: w is 2 in" in text
+    assert "100" not in text
 
 
 def test_models_with_adapters_are_looked_at_like_others(desk, fine):

@@ -60,7 +60,7 @@ def _report(recipe: str, found: Checked) -> str:
         "",
         table(("step", "method", "tensors", "passes", "read", "write"), rows, "  rrrr"),
         "",
-        f"memory: about {size(found.peak_memory)} with {found.threads} threads",
+        f"memory: about {size(found.peak_memory)} with {found.threads} thread{'s' if found.threads != 1 else ''}",
     ]
     if found.seconds is not None and found.bytes_per_second is not None:
         speed = f"at {size(found.bytes_per_second)}/s"

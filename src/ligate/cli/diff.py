@@ -42,9 +42,8 @@ def diff(
 def _report(found: Difference, shown: int) -> str:
     rows = [_row(distance) for distance in found.tensors[:shown]]
     hidden = len(found.tensors) - len(rows)
-    lines = [
-        table(("tensor", "shape", "relative L2", "largest", "cosine", "equal"), [*rows, _row(found.total)], "  rrrr")
-    ]
+    headings = ("tensor", "shape", "relative L2", "largest", "cosine", "equal")
+    lines = [table(headings, [*rows, _row(found.total)], "  rrrr")] if rows else ["no tensor has one shape in both"]
     if hidden:
         lines.append(f"({hidden} nearer tensors are not shown: --all)")
     lines += [f"only in {found.a}: {name}" for name in found.only_a]

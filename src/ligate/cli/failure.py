@@ -75,7 +75,7 @@ def _usage(error: Any) -> str:
 
 def _option_hint(option: str, context: Any) -> str:
     known = [name for param in context.command.params for name in param.opts if name.startswith("--")]
-    close = difflib.get_close_matches(option, known, n=1, cutoff=0.75)
+    close = difflib.get_close_matches(option, [*known, "--help"], n=1, cutoff=0.75)
     if close:
         return f"did you mean '{close[0]}'?"
     if context.info_name == "merge":

@@ -3,7 +3,9 @@ from __future__ import annotations
 import errno
 
 import pytest
+import typer
 
+from ligate.cli.app import app
 from ligate.cli.failure import failure
 from ligate.core import errors
 
@@ -55,3 +57,14 @@ def test_machines_get_the_same():
     assert failure(errors.InputError("x", where="f")).as_data() == {
         "error": {"kind": "InputError", "message": "f: x", "exit_code": 3}
     }
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [("--hlep", "did you mean '--help'?"), ("--otu", "did you mean '--out'?"), ("--density", "`--set density=VALUE`")],
+)
+def test_a_misspelt_option_gets_the_nearest_and_a_parameter_its_own_way(option, told):
+    command = typer.main.get_command(app)
+    with pytest.raises(Exception, match="[Nn]o such option") as error, command.make_context("ligate", ["merge"]) as top:
+        top.command.commands["merge"].make_context("merge", [option, "x"], parent=top)
+    assert told in failure(error.value).text

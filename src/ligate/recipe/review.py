@@ -102,7 +102,7 @@ def _for_known(settings: Sequence[Setting], use: Use) -> list[Setting]:
 
 def _base_complaints(use: Use) -> list[LigateError]:
     if use.card.base == "required" and use.base is None:
-        hint = "name the model that the others were made from"
+        hint = "name the model that the others were made from; with --method, by --base"
         return [RecipeError(f"`{use.card.id}` needs a `base:`", where=str(use.place), hint=hint)]
     if use.card.base == "unused" and use.base is not None:
         hint = f"to merge it with the others, list `{use.base}` under `models:`"

@@ -93,9 +93,7 @@ def notes(parents: Sequence[Parent]) -> list[str]:
         found.append(f"\n**Licences:** {plain(note)}")
     strangers = [plain(parent.name) for parent in parents if not parent.hub]
     if strangers:  # a name alone would point to somebody else's model
-        found.append(
-            f"\nNot named under `base_model`, since the recipe has a local path of them: {', '.join(strangers)}."
-        )
+        found.append(f"\nNot named under `base_model`, since they were given as local paths: {', '.join(strangers)}.")
     return found
 
 

@@ -30,7 +30,7 @@ def test_the_hub_reads_parents_relation_and_licence():
 
 def test_whose_place_on_the_hub_is_not_known_is_told():
     card = model_card(RECORD, [Parent("a", "org/a"), Parent("b", None)])
-    assert "Not named under `base_model`, since the recipe has a local path of them: b." in card
+    assert "Not named under `base_model`, since they were given as local paths: b." in card
     assert "base_model" not in front_matter([Parent("b", None)])
 
 

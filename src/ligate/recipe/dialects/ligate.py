@@ -392,7 +392,11 @@ def _check_step_names(reading: _Labels, step: Step, known: Mapping[str, str]) ->
     for setting in settings if step.models else ():  # without models something worse is wrong, which is told
         if setting.model is not None and setting.model not in used:
             text = f"`{setting.name}` is set for `{setting.model}`, which this merge does not use"
-            reading.problem(text, setting.place, nearest(setting.model, used))
+            taken = [
+                label for label in used if label in known
+            ] or used  # never another misspelt one, if it can be helped
+            way = f"name it under `models:`, or leave out this `{setting.name}`"
+            reading.problem(text, setting.place, way if setting.model in known else nearest(setting.model, taken))
     if step.base is not None and step.base in step.models:
         reading.problem(f"`{step.base}` is both the base and a model", step.place, "leave it out of `models:`")
     return set(used)

@@ -119,6 +119,11 @@ merge:
             "{mth: 1.0,",
             "`weight` is set for `mth`, which this merge does not use\n  -> did you mean 'math'",
         ),
+        (
+            "[math, code]",
+            "[mth, code]",
+            "`weight` is set for `math`, which this merge does not use\n  -> name it under `models:`",
+        ),
         ("  code:", "  spare: ./spare\n  code:", "r.yaml:4: source `spare` is never used"),
         ("  method: ties\n", "", "`method:` is missing"),
         ("  models: [math, code]\n", "", "`models:` is missing"),
