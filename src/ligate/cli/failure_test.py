@@ -65,6 +65,9 @@ def test_machines_get_the_same():
 )
 def test_a_misspelt_option_gets_the_nearest_and_a_parameter_its_own_way(option, told):
     command = typer.main.get_command(app)
-    with pytest.raises(Exception, match="[Nn]o such option") as error, command.make_context("ligate", ["merge"]) as top:
+    with (
+        pytest.raises(Exception, match=r"[Nn]o such option") as error,
+        command.make_context("ligate", ["merge"]) as top,
+    ):
         top.command.commands["merge"].make_context("merge", [option, "x"], parent=top)
     assert told in failure(error.value).text
