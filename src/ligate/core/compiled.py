@@ -57,12 +57,14 @@ def library() -> ctypes.CDLL | None:
             _declare(found, f"length_{kind}", _DOUBLE, _AT, _AT, _SIZE)
             _declare(found, f"spreads_{kind}", None, _AT, _AT, _SIZE, _SIZE)
             _declare(found, f"select_{kind}", None, _AT, _AT, _DOUBLE, _SIZE, _SIZE)
-            _declare(found, f"energy_{kind}", _DOUBLE, _AT, _AT, _SIZE)
+            _declare(found, f"dot_{kind}", _DOUBLE, _AT, _AT, _AT, _SIZE)
             _declare(found, f"elected_mean_{kind}", _FLAG, _AT, _AT, _AT, _AT, _SIZE, _SIZE)
             _declare(found, f"overlap_{kind}", None, _AT, _AT, real, _AT, _SIZE, _SIZE)
             _declare(found, f"mean_of_changed_{kind}", _FLAG, _AT, _AT, _AT, real, _DOUBLE, _AT, _SIZE, _SIZE)
             _declare(found, f"scores_{kind}", None, _AT, _AT, _AT, _AT, _SIZE, _SIZE)
             _declare(found, f"compete_{kind}", _FLAG, *(_AT,) * 6, _DOUBLE, _AT, _SIZE, _SIZE)
+            _declare(found, f"consensus_{kind}", _FLAG, *(_AT,) * 4, _FLAG, _DOUBLE, _AT, _SIZE, _SIZE)
+            _declare(found, f"largest_{kind}", _FLAG, _AT, _AT, _DOUBLE, _AT, _SIZE, _SIZE)
             tables = _AT, _AT, _AT, _AT, _AT
             numbers = _FLAG, _FLAG, _DOUBLE, _DOUBLE, _AT, _SIZE, _SIZE
             _declare(found, f"disjoint_merge_{kind}", _FLAG, *tables, *numbers)

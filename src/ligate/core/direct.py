@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import compiled
@@ -72,7 +73,14 @@ class Stored:
 
     def energies(self) -> Sequence[float]:
         """The sum of the squares of each difference from the base."""
-        return [_loop("energy", self.kind)(self.base, row, self.n) for row in self.rows]
+        return [self._dot(row, row) for row in self.rows]
+
+    def dots(self) -> Sequence[float]:
+        """The dot products of all pairs of differences from the base, or of rows without a base: 00, 01, ..., 11."""
+        return [self._dot(*pair) for pair in combinations_with_replacement(self.rows, 2)]
+
+    def _dot(self, row: int, other: int) -> float:
+        return _loop("dot", self.kind)(self.base, row, other, self.n)
 
     def select(self, least: float) -> None:
         """Overwrite all rows by the base where their spread is below `least`."""
@@ -190,6 +198,16 @@ class DisjointMerge(NamedTuple):
         return bool(loop(*tables, 1, self.tie, self.least, self.scale, out, len(rows.rows), rows.n))
 
 
+class Combination(NamedTuple):
+    r""":math:`x_0 + \sum_k w_k (x_k - x_0)`, or without a base :math:`\sum_k w_k x_k`."""
+
+    weights: Sequence[float]
+
+    def into(self, rows: Stored, out: int) -> bool:
+        rule = WeightedSum(self.weights) if rows.base is None else AddWeighted(self.weights, 1.0)
+        return rule.into(rows, out)
+
+
 class MeanOfChanged(NamedTuple):
     """The base plus the mean of the differences larger than epsilon; where there is only one, it times its gain."""
 
@@ -227,7 +245,42 @@ class Competition(NamedTuple):
         return bool(loop(rows.base, rows.table, *arrays, self.scale, out, len(rows.rows), rows.n))
 
 
-Simple = Competition | WeightedSum | AddWeighted | DisjointMerge | MeanOfChanged | ElectedMean
+class Consensus(NamedTuple):
+    """See merge/consensus."""
+
+    weights: Sequence[float]
+    strictness: Sequence[float]
+    agreement: int
+    scale: float
+
+    def into(self, rows: Stored, out: int) -> bool:
+        loop, tables = _loop("consensus", rows.kind), map(compiled.doubles, (self.weights, self.strictness))
+        numbers = self.agreement, self.scale, out, len(rows.rows), rows.n
+        return bool(loop(rows.base, rows.table, *tables, *numbers))
+
+
+class Largest(NamedTuple):
+    """The base plus the difference of the largest magnitude, of equal ones the positive."""
+
+    weights: Sequence[float]  # unused, one for each row
+    scale: float
+
+    def into(self, rows: Stored, out: int) -> bool:
+        loop = _loop("largest", rows.kind)
+        return bool(loop(rows.base, rows.table, self.scale, out, len(rows.rows), rows.n))
+
+
+Simple = (
+    Combination
+    | Competition
+    | Consensus
+    | Largest
+    | WeightedSum
+    | AddWeighted
+    | DisjointMerge
+    | MeanOfChanged
+    | ElectedMean
+)
 
 
 class After(NamedTuple):

@@ -107,10 +107,21 @@ def length(row: Tensor) -> float:
     """The sum of the magnitudes of a row [n], in float64 and in an order of its own."""
     if row.ndim == 1 and (loop := _loop("length", row)):
         return loop(None, row.data_ptr(), len(row))
+    return _folded(row.detach().reshape(-1).abs().double())
+
+
+def dot(row: Tensor, other: Tensor) -> float:
+    """The dot product of two rows [n] of float64, in the same order of its own."""
+    if row.ndim == 1 and row.dtype == other.dtype and _plain(other) and (loop := _loop("dot", row)):
+        return loop(None, row.data_ptr(), other.data_ptr(), len(row))
+    return _folded((row.detach() * other.detach()).reshape(-1).double())
+
+
+def _folded(numbers: Tensor) -> float:
+    """Their sum: as a tree over so many neighbours, then one after the other."""
     import torch
 
-    short = -row.numel() % _STEP
-    tree = torch.nn.functional.pad(row.detach().reshape(-1).abs().double(), (0, short)).view(-1, _STEP)
+    tree = torch.nn.functional.pad(numbers, (0, -numbers.numel() % _STEP)).view(-1, _STEP)
     while tree.shape[1] > 1:
         half = tree.shape[1] // 2
         tree = tree[:, :half] + tree[:, half:]

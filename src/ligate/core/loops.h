@@ -61,14 +61,14 @@ FAST double LOOP(length)(const STORED *base, const STORED *row, size_t n) {
     return sum;
 }
 
-/* The sum of (row - base)^2, added as in length. */
-FAST double LOOP(energy)(const STORED *base, const STORED *row, size_t n) {
+/* The sum of (row - base) (other - base), or without a base of row other, added as in length. */
+FAST double LOOP(dot)(const STORED *base, const STORED *row, const STORED *other, size_t n) {
     double sum = 0, tree[STEP];
     for (size_t start = 0; start < n; start += STEP) {
         size_t size = smaller(STEP, n - start);
         for (size_t i = 0; i < size; i++) {
-            double apart = (double)LOAD(row[start + i]) - (double)LOAD(base[start + i]);
-            tree[i] = apart * apart;
+            double zero = base ? (double)LOAD(base[start + i]) : 0;
+            tree[i] = ((double)LOAD(row[start + i]) - zero) * ((double)LOAD(other[start + i]) - zero);
         }
         sum += folded(tree, size);
     }

@@ -1,4 +1,4 @@
-/* Loops that a single rule needs: RAM, SCE, PCB-Merging. loops.h includes this, with the same names defined. */
+/* Loops that a single rule needs: RAM, SCE, PCB-Merging, Consensus, MagMax. loops.h includes this, with the same names defined. */
 
 /* Whether a row differs from the base by more than epsilon, or by NaN. */
 INLINE int32_t LOOP(differs)(STORED base, STORED row, REAL epsilon) {
@@ -164,6 +164,53 @@ FAST int32_t LOOP(compete)(const STORED *base, const STORED *const *rows, const 
             double mean = total[i] / (divisor[i] > 0 ? divisor[i] : 1);
             out[start + i] = STORE((double)LOAD(base[start + i]) + scale * mean);
         }
+    }
+    return LOOP(finite)(out, n);
+}
+
+/* out = base + scale times the weighted sum of the differences, where it matters to enough rows: their difference is at
+ * least strictness[k] times what the sum has besides. 1 when all results are finite. */
+FAST int32_t LOOP(consensus)(const STORED *base, const STORED *const *rows, const double *weights, const double *strictness,
+                             int32_t agreement, double scale, STORED *restrict out, size_t models, size_t n) {
+    double sum[STEP], from[STEP];
+    int32_t votes[STEP];
+    for (size_t start = 0; start < n; start += STEP) {
+        size_t size = smaller(STEP, n - start);
+        for (size_t i = 0; i < size; i++) from[i] = (double)LOAD(base[start + i]);
+        LOOP(add_all)(rows, start, weights, from, sum, models, size);
+        memset(votes, 0, sizeof votes);
+        for (size_t k = 0; k < models; k++) {
+            const STORED *row = rows[k] + start;
+            double strict = strictness[k];
+            for (size_t i = 0; i < size; i++) {
+                double apart = (double)LOAD(row[i]) - from[i], others = sum[i] - apart;
+                apart = apart < 0 ? -apart : apart, others = others < 0 ? -others : others;
+                votes[i] += apart >= others * strict;
+            }
+        }
+        for (size_t i = 0; i < size; i++) out[start + i] = STORE(from[i] + scale * sum[i] * (double)(votes[i] >= agreement));
+    }
+    return LOOP(finite)(out, n);
+}
+
+/* out = base + scale times the difference of the largest magnitude, of equal ones the positive. 1 when all results are
+ * finite. */
+FAST int32_t LOOP(largest)(const STORED *base, const STORED *const *rows, double scale, STORED *restrict out, size_t models,
+                           size_t n) {
+    double up[STEP], down[STEP], apart[STEP];
+    for (size_t start = 0; start < n; start += STEP) {
+        size_t size = smaller(STEP, n - start);
+        LOOP(apart)(base + start, rows[0] + start, up, size);
+        memcpy(down, up, size * sizeof(double));
+        for (size_t k = 1; k < models; k++) {
+            LOOP(apart)(base + start, rows[k] + start, apart, size);
+            for (size_t i = 0; i < size; i++) {
+                up[i] = apart[i] > up[i] ? apart[i] : up[i];
+                down[i] = apart[i] < down[i] ? apart[i] : down[i];
+            }
+        }
+        for (size_t i = 0; i < size; i++)
+            out[start + i] = STORE((double)LOAD(base[start + i]) + scale * (up[i] >= -down[i] ? up[i] : down[i]));
     }
     return LOOP(finite)(out, n);
 }

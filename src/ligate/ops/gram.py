@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ligate.core import kernels
+from ligate.core.direct import Combination, Stored
 from ligate.core.method import Site, Stat
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ def coefficient_stat(name: str, along: Along, coefficients: Callable[[NDArray[An
         found = _products(base, tuned, site, along)
         return found if dots is None else dots + found
 
+    def direct(dots: NDArray[Any] | None, stored: Stored, **_: Any) -> NDArray[Any]:
+        found = np.array(stored.dots())[:, None]
+        return found if dots is None else dots + found
+
     return Stat(
         name=name,
         scope="tensor",
@@ -46,7 +51,13 @@ def coefficient_stat(name: str, along: Along, coefficients: Callable[[NDArray[An
         merge=lambda a, b: a + b,
         finish=lambda dots: coefficients(_square(dots)),
         report=_told,
+        direct=direct if along == "tensor" else None,
     )
+
+
+def combination(known: Mapping[str, Any], models: int) -> Combination:
+    """For a card, where each model has one coefficient."""
+    return Combination(known["coefficients"][:, 0].tolist())
 
 
 def combined(base: Tensor | None, tuned: Tensor, coefficients: NDArray[Any], along: Along, site: Site | None) -> Tensor:
@@ -92,7 +103,7 @@ def _products(base: Tensor | None, tuned: Tensor, site: Site, along: Along) -> N
     models = [row.double() if base is None else row.double() - base.double() for row in tuned]
     pairs = combinations_with_replacement(models, 2)
     if along == "tensor":
-        return np.array([[float(torch.dot(a, b))] for a, b in pairs])
+        return np.array([[kernels.dot(a.reshape(-1), b.reshape(-1))] for a, b in pairs])
     vector = _vectors(site.shape, site.start, tuned.shape[1], along)
     count = _count(site.shape, along)
     return np.stack([np.bincount(vector, weights=(a * b).numpy(), minlength=count) for a, b in pairs])

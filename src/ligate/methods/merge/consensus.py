@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 
+from ligate.core.direct import Consensus
 from ligate.core.errors import RecipeError
 from ligate.core.method import Site, method
 from ligate.core.params import PerModel, Range
@@ -31,6 +32,13 @@ def _check_agreement(agreement: int, models: int) -> None:
         )
 
 
+def _rule(known: Mapping[str, Any], models: int) -> Consensus:
+    _check_agreement(known["agreement"], models)
+    weights = per_model(known["weight"], models, name="weight")
+    factor = known["scale"] / total_weight(weights, normalize=known["normalize"])
+    return Consensus(weights, per_model(known["strictness"], models, name="strictness"), known["agreement"], factor)
+
+
 @method(
     title="Consensus",
     source="arXiv:2405.07813",
@@ -38,6 +46,7 @@ def _check_agreement(agreement: int, models: int) -> None:
     models=(2, None),
     symmetric=True,
     check=_check,
+    direct=_rule,
 )
 def consensus(
     base: Tensor,
@@ -78,15 +87,15 @@ def consensus(
     tensor([5.0000, 4.0000, 5.0000, 0.5000])
     """
     with_base(base, tuned, where="merge/consensus", fewest=2)
-    _check_agreement(agreement, len(tuned))
-    weights = per_model(weight, len(tuned), name="weight")
-    bounds = per_model(strictness, len(tuned), name="strictness")
+    params = {
+        "weight": weight, "strictness": strictness, "agreement": agreement, "scale": scale, "normalize": normalize
+    }  # fmt: skip
+    rule = _rule(params, len(tuned))
     start = base.double()
     taus = [torch.sub(model, start) for model in tuned]
-    total = weighted_sum(taus, weights)
+    total = weighted_sum(taus, rule.weights)
     votes = torch.zeros_like(total)
-    for tau, bound in zip(taus, bounds, strict=True):
+    for tau, bound in zip(taus, rule.strictness, strict=True):
         others = torch.sub(total, tau).detach().abs_().mul_(bound)
         votes += torch.ge(tau.detach().abs(), others, out=others)
-    factor = scale / total_weight(weights, normalize=normalize)
-    return (start + factor * total * (votes >= agreement)).to(base.dtype)
+    return (start + rule.scale * total * (votes >= agreement)).to(base.dtype)

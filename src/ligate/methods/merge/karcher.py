@@ -10,7 +10,7 @@ import numpy as np
 
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import PerModel, Range
-from ligate.ops.gram import coefficient_stat, combined, cosines_of, length_of_sum, lengths_of
+from ligate.ops.gram import coefficient_stat, combination, combined, cosines_of, length_of_sum, lengths_of
 from ligate.ops.notebook import complete
 from ligate.ops.rows import per_model, total_weight
 
@@ -80,6 +80,7 @@ def _angle_by_sine(cosine: NDArray[Any]) -> NDArray[Any]:
     symmetric=True,
     stats=_stats,
     stat_names=("coefficients",),
+    direct=combination,
     check=_check,
 )
 def karcher(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 
+from ligate.core.direct import Largest
 from ligate.core.method import Site, method
 from ligate.core.params import Range
 from ligate.ops.fitting import with_base
@@ -14,7 +16,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@method(title="MagMax", source="arXiv:2407.06322", base="required", symmetric=True)
+def _rule(params: Mapping[str, Any], models: int) -> Largest:
+    return Largest([1.0] * models, params["scale"])
+
+
+@method(title="MagMax", source="arXiv:2407.06322", base="required", symmetric=True, direct=_rule)
 def magmax(
     base: Tensor,
     tuned: Tensor,

@@ -10,7 +10,7 @@ import numpy as np
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import Range
 from ligate.ops.fitting import with_base
-from ligate.ops.gram import NO_LENGTH, coefficient_stat, combined, lengths_of
+from ligate.ops.gram import NO_LENGTH, coefficient_stat, combination, combined, lengths_of
 from ligate.ops.notebook import complete
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def _mean_cosine(gram: NDArray[Any], least: float) -> NDArray[Any]:
     symmetric=True,
     stats=_stats,
     stat_names=("coefficients",),
+    direct=combination,
 )
 def model_stock(
     base: Tensor,

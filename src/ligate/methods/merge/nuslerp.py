@@ -10,7 +10,7 @@ import numpy as np
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import PerModel, Range
 from ligate.ops.fitting import counted, with_base
-from ligate.ops.gram import coefficient_stat, combined, cosines_of, lengths_of
+from ligate.ops.gram import coefficient_stat, combination, combined, cosines_of, lengths_of
 from ligate.ops.notebook import complete
 from ligate.ops.rows import per_model, total_weight
 
@@ -58,6 +58,7 @@ def _on_the_arc(gram: NDArray[Any], t: float, *, keep_right: bool) -> NDArray[An
     symmetric=True,
     stats=_stats,
     stat_names=("coefficients",),
+    direct=combination,
     check=_check,
 )
 def nuslerp(

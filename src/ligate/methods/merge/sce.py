@@ -94,8 +94,8 @@ def _energies() -> Stat:
 
     def observe(state: _Energy, base: Tensor, tuned: Tensor, *, site: Site, **earlier: Any) -> _Energy:
         start, models = base.double(), _selected(base, tuned, **earlier)
-        found = [kernels.length(torch.sub(model, start).square_().reshape(-1)) for model in models.detach()]
-        return _added(state, (found, base.numel()))
+        taus = [torch.sub(model, start).reshape(-1) for model in models.detach()]
+        return _added(state, ([kernels.dot(tau, tau) for tau in taus], base.numel()))
 
     def direct(state: _Energy, stored: Stored, *, site: Site, **earlier: Any) -> _Energy:
         _select(stored, **earlier)

@@ -6,14 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
-
 from ligate.core import kernels
+from ligate.core.direct import AddWeighted, Stored
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import Range
 from ligate.ops.fitting import with_base
 from ligate.ops.notebook import complete
-from ligate.ops.rows import deltas
+from ligate.ops.rows import add_weighted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +25,10 @@ def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
     measure: Measure = params["measure"]
 
     def observe(state: list[float], base: Tensor, tuned: Tensor, *, site: Site, **_: Any) -> list[float]:
-        return [sum_ + _size(row, measure) for sum_, row in zip(state, deltas(base, tuned), strict=True)]
+        return _added(state, [_size(model, base, measure) for model in tuned.detach()])
+
+    def direct(state: list[float], stored: Stored, **_: Any) -> list[float]:
+        return _added(state, stored.energies() if measure == "square" else stored.lengths())
 
     return (
         Stat(
@@ -34,16 +36,27 @@ def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
             scope="tensor",
             init=lambda models: [0.0] * models,
             observe=observe,
-            merge=lambda a, b: [x + y for x, y in zip(a, b, strict=True)],
+            merge=_added,
             finish=tuple,
             report=lambda change: {"change": list(change)},
+            direct=direct,
         ),
     )
 
 
-def _size(row: Tensor, measure: Measure) -> float:
-    wide = row.detach().reshape(-1).double()
-    return float(torch.dot(wide, wide) if measure == "square" else wide.abs_().sum())
+def _size(model: Tensor, base: Tensor, measure: Measure) -> float:
+    if measure == "magnitude":
+        return kernels.length((model - base.detach()).reshape(-1))
+    apart = (model.double() - base.detach().double()).reshape(-1)
+    return kernels.dot(apart, apart)
+
+
+def _added(a: Sequence[float], b: Sequence[float]) -> list[float]:
+    return [x + y for x, y in zip(a, b, strict=True)]
+
+
+def _rule(known: Mapping[str, Any], models: int) -> AddWeighted:
+    return AddWeighted(_weights(known["change"]), known["scale"])
 
 
 def _weights(change: Sequence[float]) -> Sequence[float]:
@@ -59,6 +72,7 @@ def _weights(change: Sequence[float]) -> Sequence[float]:
     symmetric=True,
     stats=_stats,
     stat_names=("change",),
+    direct=_rule,
 )
 def varm(
     base: Tensor,
@@ -95,6 +109,4 @@ def varm(
     """
     with_base(base, tuned, where="merge/varm")
     known = complete(_stats({"measure": measure}), base, tuned, site, {"change": change})
-    weights = _weights(known["change"])
-    flat = tuned.reshape(len(tuned), -1)
-    return kernels.add_weighted(base.reshape(-1), flat, weights, scale, models=True).view(base.shape)
+    return add_weighted(base, tuned, _rule({**known, "scale": scale}, len(tuned)))
