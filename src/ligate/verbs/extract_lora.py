@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from os import PathLike
@@ -19,6 +19,7 @@ from ligate.io.adapter_layout import ROOT, AdapterFacts, Factors, adapter_config
 from ligate.io.documents import read_object
 from ligate.io.writer import FolderSink
 from ligate.recipe.findings import counted, listed
+from ligate.recipe.vocabulary_tensors import vocabulary_tensors
 
 from .beside import write_file
 from .changes import BLOCK, Change, Pair, architecture_of, matches, pair, refuse_changed, refuse_idle
@@ -82,6 +83,10 @@ class _Work:
 
     def change(self, name: str) -> Change:
         return Change(name, self.tuned, self.base)
+
+    def holder(self, name: str) -> Source:
+        """Whose numbers are stored of a tensor of a module stored in full: the base's where it is to be left out."""
+        return self.tuned if name in self.pair.names else self.base
 
 
 def extract_lora(
@@ -216,17 +221,23 @@ def _facts(work: _Work, parts: Parts, config: Mapping[str, Any], base: str) -> A
     if not ranks and not stored:
         raise _nothing(work, parts)
     spec = source_spec("base", base, "")
-    changed = [kind for name, kind in work.pair.low.items() if parts[name].energy > 0]
+    changed = {name: kind for name, kind in work.pair.low.items() if parts[name].energy > 0}
     return AdapterFacts(
         ranks,
         base if spec.adapters else spec.path,
         None if is_local(spec.path) else spec.revision,
         architecture=architecture_of(config),
-        transposed="transposed" in changed,
+        transposed="transposed" in changed.values(),
         whole=_modules_in_full(work, stored, ranks),
         biases=any(module_of(name) in ranks for name in stored),
-        tied=work.pair.tied and "embedding" in changed,
+        tied=bool(_output_too(work, changed)),
     )
+
+
+def _output_too(work: _Work, names: Iterable[str]) -> list[str]:
+    """Embeddings of tokens that are the output layer too; those of positions and kinds never are."""
+    vocabulary = vocabulary_tensors(work.base.headers()) if work.pair.tied else None
+    return [name for name in names if vocabulary and name in vocabulary.axes and work.pair.low[name] == "embedding"]
 
 
 def _nothing(work: _Work, parts: Parts) -> InputError:
@@ -246,7 +257,7 @@ def _write(
     """Lay the adapter out, now that all ranks are known, and tell how good it is."""
     laid = {name: _laid(work, name, parts[name].rank) for name in work.low if parts[name].rank}
     stored = {**_in_full(work, facts.whole), **_biases(work, parts, facts)}
-    headers = {ROOT + adapter: work.tuned.headers()[name] for adapter, name in stored.items()}
+    headers = {ROOT + adapter: work.holder(name).headers()[name] for adapter, name in stored.items()}
     for one in laid.values():
         headers |= {one.down: Header(work.wish.dtype, one.down_shape), one.up: Header(work.wish.dtype, one.up_shape)}
     with closing(FolderSink(folder, headers, shard_bytes=_ONE_FILE, stems={"": "adapter_model"})) as sink:
@@ -255,13 +266,13 @@ def _write(
                 for start, piece in spool.read(name, part):
                     sink.write(adapter, start, memoryview(piece))
         for adapter, name in stored.items():
-            for start, piece in _pieces(work.tuned, name):
+            for start, piece in _pieces(work.holder(name), name):
                 sink.write(ROOT + adapter, start, piece)
         sink.finish(fsync=False)  # the folder is synced as a whole before it gets its name
     spool.remove()
     write_file(folder / CONFIG, _json(adapter_config(facts, work.base.headers())))
     parameters = sum(header.numel for header in headers.values())
-    result = _result(work, parts, out, tuple(stored.values()), parameters, facts.tied)
+    result = _result(work, parts, out, tuple(stored.values()), parameters)
     write_file(folder / REPORT, _json(_report(work, result)))
     for note in result.notes:
         watch.note(note)
@@ -270,7 +281,7 @@ def _write(
 
 def _notes(left_out: Sequence[str], tied: Sequence[str]) -> Iterator[str]:
     if left_out:
-        yield f"{counted(left_out)} changed and not in the adapter ({listed(left_out)}): `--whole GLOB` stores them."
+        yield f"{counted(left_out)} changed and are not in the adapter ({listed(left_out)}): `--whole GLOB` stores them."
     if tied:
         fault = "merge_and_unload adds the change twice" if "embed_tokens" in tied[0] else "it changes the input only"
         yield (
@@ -318,11 +329,11 @@ def _pieces(source: Source, name: str) -> Iterator[tuple[int, memoryview]]:
         yield start, piece
 
 
-def _result(work: _Work, parts: Parts, out: Path, stored: tuple[str, ...], parameters: int, tied: bool) -> Extracted:
+def _result(work: _Work, parts: Parts, out: Path, stored: tuple[str, ...], parameters: int) -> Extracted:
     told = tuple(_approximation(work, name, parts[name]) for name in work.low if parts[name].rank)
     held = {*stored, *(one.name for one in told)}
     left_out = {name: part.energy for name, part in parts.items() if part.energy > 0 and name not in held}
-    embeddings = [one.name for one in told if tied and work.pair.low[one.name] == "embedding"]
+    embeddings = _output_too(work, (one.name for one in told))
     lost = math.fsum((*left_out.values(), *(parts[one.name].lost for one in told)))
     return Extracted(
         out=str(out),
