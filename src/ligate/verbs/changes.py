@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ligate.core.errors import InputError, LigateError, NonFiniteError, RecipeError, raise_all, spoken_index
@@ -32,6 +33,10 @@ class Pair:
     rest: tuple[str, ...]  # all other floating-point tensors
     fixed: tuple[str, ...]  # what is no floating-point number
     tied: bool  # the embedding, stored once, is the output layer too
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        return frozenset((*self.low, *self.rest, *self.fixed))
 
 
 def pair(
