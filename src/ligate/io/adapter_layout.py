@@ -108,7 +108,9 @@ def turned(kind: Kind) -> bool:
 def adapter_config(facts: AdapterFacts, names: Collection[str]) -> dict[str, Any]:
     """`adapter_config.json`; `names` are all the tensors of the model."""
     rank = Counter(facts.ranks.values()).most_common(1)[0][0] if facts.ranks else 1
-    others = {module: facts.ranks[module] for module in _longest_first(facts.ranks) if facts.ranks[module] != rank}
+    differing = {module for module, own in facts.ranks.items() if own != rank}
+    met = [module for module in facts.ranks if not differing.isdisjoint(_endings(module))]
+    others = {module: facts.ranks[module] for module in _longest_first(met)}
     return {
         "peft_type": "LORA",
         "task_type": next((task for end, task in _TASKS.items() if facts.architecture.endswith(end)), None),
@@ -146,6 +148,12 @@ def short_names(modules: Collection[str], names: Collection[str]) -> list[str]:
 def _and_above(module: str) -> list[str]:
     parts = module.split(".")
     return [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def _endings(module: str) -> list[str]:
+    """All that as a pattern would mean this module: itself, and what stands behind each of its dots."""
+    parts = module.split(".")
+    return [".".join(parts[start:]) for start in range(len(parts))]
 
 
 def _longest_first(modules: Collection[str]) -> list[str]:

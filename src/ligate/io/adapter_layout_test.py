@@ -55,3 +55,10 @@ def test_ranks_that_differ_stand_in_patterns_with_their_scaling():
     assert told["rank_pattern"] == told["alpha_pattern"] == {"b.x": 2}
     assert told["target_modules"] == ["x", "y"]
     assert "ensure_weight_tying" not in told
+
+
+def test_a_module_with_the_usual_rank_is_told_where_a_pattern_would_mean_it_too():
+    ranks = {"head": 1, "aux.head": 2, "a.x": 2, "ahead": 2}
+    told = adapter_config(AdapterFacts(ranks, "base"), [f"{module}.weight" for module in ranks])
+    assert told["r"] == 2
+    assert list(told["rank_pattern"].items()) == [("aux.head", 2), ("head", 1)]
