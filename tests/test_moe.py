@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from ligate import InputError, Problems, RecipeError, StorageError, load, verify
+from ligate import InputError, NonFiniteError, Problems, RecipeError, StorageError, load, verify
 from ligate.io import open_source
 from ligate.io.low_rank import read_numbers
 from ligate.verbs.mixture import moe
@@ -187,6 +188,83 @@ def test_gates_are_the_directions_of_their_prompts(mode, tmp_path):
     for layer in range(2):
         found = torch.from_numpy(mixed[f"model.layers.{layer}.block_sparse_moe.gate.weight"])
         torch.testing.assert_close(found, torch.stack([first[layer], second[layer]]), atol=1e-5, rtol=1e-4)
+
+
+def test_each_layer_has_its_own_gate_whatever_the_order_in_the_file(tmp_path):
+    dense = tmp_path / "dense"
+    sizes = SIZE | {"num_hidden_layers": 12}  # in the file, layer 10 comes before layer 2
+    transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes)).save_pretrained(dense)
+    tokenizer(dense)
+    moe(prompted(dense, dense, dense, gate_mode="hidden"), tmp_path / "mixed")
+    model = transformers.AutoModelForCausalLM.from_pretrained(dense).eval()
+    with torch.inference_mode():
+        one, two = (
+            torch.stack(model(torch.tensor([prompt]), output_hidden_states=True).hidden_states)[:, 0, -1]
+            for prompt in ([1, 5, 6, 7], [1, 8, 9, 10])
+        )
+    mixed = numbers(tmp_path / "mixed")
+    for layer in range(12):
+        wanted = torch.nn.functional.normalize(one[layer] + two[layer], dim=0)
+        found = torch.from_numpy(mixed[f"model.layers.{layer}.block_sparse_moe.gate.weight"][0])
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["hidden", "cheap_embed"])
+def test_a_base_that_makes_nan_of_the_prompts_is_told_so(mode, tmp_path):
+    dense = save(tmp_path / "dense", "llama")
+    tokenizer(dense)
+    tensors = load_file(dense / "model.safetensors")
+    tensors["model.embed_tokens.weight"][6, 3] = float("nan")
+    save_file(tensors, dense / "model.safetensors", {"format": "pt"})
+    with pytest.raises(NonFiniteError, match="prompts of expert 1 is not finite"):
+        moe(prompted(dense, dense, dense, gate_mode=mode), tmp_path / "mixed")
+    assert not list(tmp_path.glob("mixed*"))
+
+
+def test_code_that_lies_beside_a_base_is_not_run_and_nobody_is_asked(tmp_path, monkeypatch):
+    dense = save(tmp_path / "dense", "llama")
+    (dense / "strange.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Strange:\n    pass\n")
+    said = {"tokenizer_class": "Strange", "auto_map": {"AutoTokenizer": ["strange.Strange", None]}}
+    (dense / "tokenizer_config.json").write_text(json.dumps(said))
+    monkeypatch.setattr("builtins.input", lambda question: "y")
+    with pytest.raises(InputError, match="tokenizer cannot be loaded"):
+        moe(prompted(dense, dense, dense, gate_mode="cheap_embed"), tmp_path / "mixed")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        ({"hidden_size": -32}, "hidden states -32 wide, other than 6 tensors"),
+        ({"hidden_size": 10**12}, "1000000000000 wide"),
+        ({"num_hidden_layers": 3}, "tells of 3 layers, the weights have 2"),
+    ],
+)
+def test_a_config_that_contradicts_the_weights_is_told(told, text, tmp_path):
+    dense = save(tmp_path / "dense", "llama")
+    path = dense / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **told}))
+    with pytest.raises(InputError, match=text):
+        moe(config(dense, dense, dense), tmp_path / "mixed")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("layers.1.", "layers.2.", "the last of them number 2"),
+        ("layers.1.", f"layers.{'1' * 5000}.", "no place for"),
+        ("model.layers.1.", "other.layers.1.", "several stacks of layers: model.layers, other.layers"),
+        ("layers.1.mlp.up_proj", "layers.1.up_proj", "lacks 1 tensor: model.layers.1.mlp.up_proj.weight"),
+        ("down_proj", "down_projection", "lacks 2 tensors"),
+    ],
+)
+def test_layers_that_are_not_a_models_layers_are_told(old, new, text, tmp_path):
+    dense = save(tmp_path / "dense", "llama")
+    tensors = load_file(dense / "model.safetensors")
+    tensors = {name.replace(old, new): value for name, value in tensors.items()}
+    save_file(tensors, dense / "model.safetensors", {"format": "pt"})
+    with pytest.raises((InputError, Problems), match=text):
+        moe(config(dense, dense, dense), tmp_path / "mixed")
 
 
 def test_random_gates_and_noise_follow_the_seed_alone(tmp_path):

@@ -16,7 +16,7 @@ from ligate.core.errors import InputError, RecipeError
 from .mixture import Mixture
 
 FEED_FORWARD = re.compile(
-    r"(?P<layer>(?:.*\.)?layers\.(?P<number>\d+)\.)mlp\.(?P<part>gate_proj|up_proj|down_proj)\.weight"
+    r"(?P<layer>(?:.*\.)?layers\.(?P<number>[0-9]{1,6})\.)mlp\.(?P<part>gate_proj|up_proj|down_proj)\.weight"
 )
 """A weight of a dense model that every expert has its own of."""
 

@@ -147,6 +147,8 @@ class _Planner:
         if not parts:
             text = "it has no `layers.N.mlp.gate_proj` and the like that experts could be made of"
             found.add(InputError(text).inside(model=self.mixture.base))
+        for error in self._unsound(parts):
+            found.add(error)
         for name in self.base:
             if ".mlp." in name and name not in parts:
                 found.repeated("other", name, self._unknown_part)
@@ -159,6 +161,31 @@ class _Planner:
                     shapes = f"{list(own[name].shape)} instead of {list(self.base[name].shape)}"
                     found.repeated(("shape", expert.model, shapes), name, _reshaped(expert.model, shapes))
         return found.errors()
+
+    def _unsound(self, parts: Sequence[str]) -> Iterator[LigateError]:
+        """What keeps the base's layers from being those of one model, each with its whole feed-forward."""
+        prefixes = dict.fromkeys(found["layer"] for name in parts if (found := FEED_FORWARD.fullmatch(name)))
+        missing = [
+            name for at in prefixes for part in self.layout.parts if (name := f"{at}mlp.{part}.weight") not in self.base
+        ]
+        if missing:
+            text = f"lacks {counted(missing)}: {listed(missing)}"
+            yield InputError(text, hint="is the model complete?").inside(model=self.mixture.base)
+        stacks = {at.removesuffix(".").rpartition(".")[0] for at in prefixes}
+        if len(stacks) > 1:
+            text = f"has several stacks of layers: {listed(sorted(stacks))}"
+            yield InputError(text, hint="mixtures are made of models with one.").inside(model=self.mixture.base)
+        narrow = [name for name in parts if not self._is_wide(name)]
+        if narrow:
+            text = (
+                f"config.json tells of hidden states {self.hidden} wide, other than {counted(narrow)}: {listed(narrow)}"
+            )
+            yield InputError(text, hint="is it the model's own config.json?").inside(model=self.mixture.base)
+
+    def _is_wide(self, name: str) -> bool:
+        """Whether a base's weight is a matrix on the hidden states of which its config tells."""
+        shape = self.base[name].shape
+        return len(shape) == 2 and shape[0 if name.endswith(f"{LAST_PART}.weight") else 1] == self.hidden
 
     def _unknown_part(self, names: Sequence[str]) -> LigateError:
         text = f"the layout {self.layout.id} has no place for {counted(names)}: {listed(names)}"

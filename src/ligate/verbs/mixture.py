@@ -179,9 +179,10 @@ def _planned(mixture: Mixture, sources: Sources, seed: int, shard_bytes: int) ->
     if not isinstance(hidden, int) or not isinstance(config.get("num_hidden_layers"), int):
         raise InputError("config.json tells neither `hidden_size` nor `num_hidden_layers`", where=str(base.folder))
     planned = mixture_plan(mixture, layout, headers, hidden=hidden, shard_bytes=shard_bytes, seed=seed)
-    found, told = len(planned.making.gates), config["num_hidden_layers"]
-    if found != told:
-        text = f"config.json tells of {told} layers, the weights have {found} with a feed-forward"
+    found, told = sorted(planned.making.gates), config["num_hidden_layers"]
+    if found != list(range(len(found))) or len(found) != told:
+        last = f", the last of them number {found[-1]}" if found else ""
+        text = f"config.json tells of {told} layers, the weights have {len(found)} with a feed-forward{last}"
         raise InputError(text, where=str(base.folder), hint="is the model complete?")
     edits = config_edits(layout, mixture, config, planned.making.shared_width)
     if mixture.dtype:
@@ -243,9 +244,9 @@ def _made(job: _Undertaking, found: Tensor | None) -> MemorySource:
     layers, hidden = job.size
     making, count = job.planned.making, len(job.mixture.experts)
     gate = torch.zeros(layers, count, hidden) if found is None else found
-    tensors = {name: gate[place, :count].contiguous() for place, name in enumerate(making.gates.values())}
-    for place, name in enumerate(making.shared_gates.values()):
-        own = gate[place, count:]
+    tensors = {name: gate[layer, :count].contiguous() for layer, name in making.gates.items()}
+    for layer, name in making.shared_gates.items():
+        own = gate[layer, count:]
         tensors[name] = own.contiguous() if len(own) else torch.zeros(1, hidden)
     tensors |= {name: torch.zeros(shape) for name, shape in making.zeros.items()}
     return MemorySource(MADE, tensors)

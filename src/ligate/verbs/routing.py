@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ligate.core.draw import uniform
-from ligate.core.errors import InputError, RecipeError
+from ligate.core.errors import InputError, NonFiniteError, RecipeError
 from ligate.core.tensors import Source
 from ligate.io.low_rank import read_numbers
 from ligate.io.noise import normal
@@ -35,6 +35,7 @@ def gates(mode: str, experts: Sequence[Expert], base: Source, layers: int, hidde
     Raises:
         RecipeError: transformers is needed and not installed.
         InputError: the base has no tokenizer, cannot be loaded, or an expert's prompts cancel out.
+        NonFiniteError: the base makes NaN or infinity of the prompts.
     """
     import torch
 
@@ -72,7 +73,11 @@ def _direction(seen: Seen, expert: Expert, number: int) -> Tensor:
     if expert.negative:
         found = found - seen(expert.negative)
     length = found.norm(dim=-1, keepdim=True)
-    if not length.isfinite().all() or not (length > 0).all():
+    if not length.isfinite().all():
+        hint = "its weights hold NaN or infinity, or it calculates in float16 and wants bfloat16 or float32."
+        text = f"what the base makes of the prompts of expert {number} is not finite"
+        raise NonFiniteError(text, where=str(expert.place), hint=hint)
+    if not (length > 0).all():
         hint = "its positive and negative prompts must differ."
         raise InputError(f"the prompts of expert {number} give no direction", where=str(expert.place), hint=hint)
     return found / length
@@ -119,7 +124,7 @@ def _tokens(base: Source) -> Callable[[str], list[int]]:
     """A prompt as the base's tokenizer splits it, behind the token that begins a text."""
     transformers, folder = _transformers(), _folder(base)
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # whatever transformers and the libraries below it raise
         hint = "gates from prompts need the base's tokenizer; `gate_mode: random` needs none."
         raise InputError(f"its tokenizer cannot be loaded: {_words(error)}", where=str(folder), hint=hint) from error
@@ -138,7 +143,8 @@ def _model(base: Source) -> Any:
     transformers = _transformers()
     transformers.utils.logging.disable_progress_bar()
     try:
-        return transformers.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype="auto").eval()
+        kind = transformers.AutoModelForCausalLM
+        return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, dtype="auto").eval()
     except Exception as error:  # whatever transformers and the libraries below it raise
         hint = "`gate_mode: cheap_embed` does not load it."
         raise InputError(f"transformers cannot load it: {_words(error)}", where=str(folder), hint=hint) from error
