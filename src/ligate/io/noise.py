@@ -35,7 +35,9 @@ class Noisy(View):
             raise InputError("is no floating-point tensor: it takes no noise").inside(tensor=name, model=self.label)
         numbers = np.frombuffer(out, f"f{itemsize(header.dtype)}")
         drawn = normal(self._seed, name, self._label, start, numbers.size)
-        numbers[:] = read_numbers(self._inner, name, start, start + numbers.size) + self._spread * drawn
+        inner = read_numbers(self._inner, name, start, start + numbers.size)
+        with np.errstate(over="ignore"):  # what becomes infinite is found by whoever reads on
+            numbers[:] = inner + self._spread * drawn
 
 
 def normal(seed: int, tensor: str, model: str, start: int, size: int) -> np.ndarray:

@@ -30,3 +30,11 @@ def test_noise_is_added_to_numbers_and_to_nothing_else():
         np.testing.assert_array_equal(part, whole[100:140])
         np.testing.assert_allclose(whole, 2 + 0.5 * normal(3, "w", "a with noise", 0, 300), rtol=1e-6)
         assert noisy.headers()["steps"].dtype == "I64"
+
+
+def test_noise_that_leaves_the_dtype_becomes_infinite_without_a_warning():
+    inner = MemorySource("a", {"w": torch.zeros(300, dtype=torch.bfloat16)})
+    found = np.zeros(300, np.float32)
+    for spread in (1e39, 1e308):
+        Noisy(inner, "a with noise", spread, 3).read_into("w", 0, memoryview(found).cast("B"))
+        assert np.isinf(found).any()
