@@ -21,6 +21,7 @@ _LIBRARIES = {
 """A file in a model's folder -> the library that loads it; the first that is there counts."""
 
 _LONGEST = 10_000_000  # bytes of a card
+_TEXT = "tag:yaml.org,2002:str"
 _WORDS = re.compile(r"[A-Za-z0-9][\w .+-]{0,95}")
 _LINK = re.compile(r"[\w:/.?=&%#+~-]{1,300}")
 
@@ -77,6 +78,7 @@ def _word(value: Any) -> str | None:
 
 
 def _front_matter_of(path: Path) -> Mapping[str, Any]:
+    """Its texts and lists of texts. Nothing else is built: tags and merged keys of a stranger can do anything."""
     try:
         text = read_bytes(path, _LONGEST).decode("utf-8").replace("\r\n", "\n")
     except (LigateError, OSError, UnicodeDecodeError):
@@ -84,7 +86,17 @@ def _front_matter_of(path: Path) -> Mapping[str, Any]:
     if not text.startswith("---\n") or "\n---" not in text[4:]:
         return {}
     try:
-        facts = yaml.safe_load(text[4 : text.index("\n---", 3)])
+        head = yaml.compose(text[4 : text.index("\n---", 3)], Loader=yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError, ValueError):
         return {}
-    return facts if isinstance(facts, dict) else {}
+    pairs = head.value if isinstance(head, yaml.MappingNode) else []
+    return {key.value: _texts(value) for key, value in pairs if isinstance(key, yaml.ScalarNode)}
+
+
+def _texts(node: yaml.Node) -> str | list[str | None] | None:
+    """A text or a list of texts; None for anything else."""
+    return [_text(entry) for entry in node.value] if isinstance(node, yaml.SequenceNode) else _text(node)
+
+
+def _text(node: yaml.Node) -> str | None:
+    return node.value if isinstance(node, yaml.ScalarNode) and node.tag == _TEXT else None

@@ -26,6 +26,10 @@ from .parents import Licence, parent
         ("---\nlicense: [a\n---\n", None),
         ("---\n- a\n---\n", None),
         ("license: mit", None),
+        ("---\nlicense: mit\nx: [!!bool maybe, !!int '', !!timestamp soon]\n---\n", Licence(("mit",))),
+        ("---\nlicense: !!bool maybe\n---\n", None),
+        ("---\n? [a]\n: b\nlicense: mit\n---\n", Licence(("mit",))),
+        ("---\nlicense: &all [mit, *all]\n---\n", None),
         ("---\nnever closed", None),
         ("", None),
     ],
@@ -33,6 +37,13 @@ from .parents import Licence, parent
 def test_the_licence_stands_in_the_parents_card(tmp_path, text, licence):
     (tmp_path / "README.md").write_bytes(text.encode())
     assert parent("a", None, tmp_path).licence == licence
+
+
+def test_keys_that_are_merged_again_and_again_do_not_fill_the_memory(tmp_path):
+    lines = [f"k{n}: &k{n} {{<<: [{', '.join([f'*k{n - 1}'] * 10)}]}}" for n in range(1, 12)]
+    text = "\n".join(("---", "k0: &k0 {a: b}", *lines, "license: mit", "---", ""))
+    (tmp_path / "README.md").write_text(text)
+    assert parent("a", None, tmp_path).licence == Licence(("mit",))
 
 
 def test_a_parent_without_a_card_has_no_licence(tmp_path):
