@@ -52,6 +52,8 @@ def test_a_config_is_read_with_labels_for_its_models():
         ("experts:", "experts_per_token: 3\nexperts:", 4, "from 1 to 2"),
         ("experts:", "shared_experts:", 1, "`experts:` is missing"),
         ("bf16", "bf16\ndtype: fp16", 4, "a second time"),
+        ("base_model: models/base", 'base_model: ""', 1, "a model without a name"),
+        ("source_model: models/a", 'source_model: ""', 5, "a model without a name"),
     ],
 )
 def test_what_is_wrong_is_told_at_its_line(old, new, line, words):

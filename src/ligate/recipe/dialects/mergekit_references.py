@@ -26,6 +26,8 @@ def reference(reading: Reading, item: Item | None, notes: list[str]) -> Referenc
         return None
     if not isinstance(item.value, Mapping):
         written = reading.text(item, "a model")
+        if written == "":
+            reading.problem("a model without a name", item.place, "a folder, or org/name on the Hub")
         return _parsed(reading, written, item.place) if written else None
     fields = reading.fields(item, "a model", REFERENCE)
     if "override_architecture" in fields:
