@@ -178,6 +178,38 @@ def test_any_module_comes_back(tmp_path):
     assert all(np.allclose(laid[name], wanted[name], atol=1e-6) for name in wanted)
 
 
+class Twice(torch.nn.Module):
+    """Two heads, the name of one of which ends like the other's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = torch.nn.Linear(6, 6), torch.nn.Linear(6, 4)
+        self.aux = torch.nn.ModuleDict({"head": torch.nn.Linear(6, 4)})
+
+    def forward(self, numbers: torch.Tensor) -> torch.Tensor:
+        inner = self.body(numbers)
+        return self.head(inner) + self.aux["head"](inner)
+
+
+def test_names_that_end_alike_keep_their_own_ranks(tmp_path):
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(5)
+    before, after = Twice(), Twice()
+    after.load_state_dict(before.state_dict())
+    with torch.no_grad():
+        after.head.weight += torch.outer(torch.ones(4), torch.arange(6.0))
+        for layer in (after.body, after.aux["head"]):
+            layer.weight[:4] += torch.eye(6)[:4]
+    base, tuned = (put(tmp_path / n, m.state_dict()) for n, m in (("base", before), ("tuned", after)))
+    found = extract_lora(tuned, base, tmp_path / "adapter", energy=1.0)
+    assert {one.name: one.rank for one in found.tensors} == {"body.weight": 4, "head.weight": 1, "aux.head.weight": 4}
+    laid, wanted = over(base, tmp_path / "adapter"), numbers(tuned)
+    assert all(np.allclose(laid[name], wanted[name], atol=1e-6) for name in wanted)
+    inputs = torch.randn(3, 6)
+    model = peft.PeftModel.from_pretrained(before, str(tmp_path / "adapter"))
+    torch.testing.assert_close(model(inputs), after(inputs), atol=1e-5, rtol=1e-4)
+
+
 def test_a_lower_rank_errs_as_much_as_reported(tmp_path):
     tuned, base = trained(llama(), tmp_path, 6)
     found = extract_lora(tuned, base, tmp_path / "adapter", rank=2, dtype="bfloat16", exclude=["*norm*"])
@@ -320,6 +352,17 @@ def test_what_a_killed_process_left_is_in_nobodys_way(two, tmp_path):
     with pytest.raises(StorageError, match="not made by Ligate"):
         extract_lora(tuned, base, tmp_path / "new", rank=1)
     assert (tmp_path / "new.partial" / "thesis.tex").exists()
+
+
+def test_what_is_left_out_of_a_module_stored_in_full_stays_as_it_is_in_the_base(tmp_path):
+    base = {"a.weight": torch.zeros(3, 2), "a.bias": torch.zeros(3), "a.steps": torch.zeros(1)}
+    tuned = {"a.weight": torch.ones(3, 2), "a.bias": torch.ones(3)}
+    folders = put(tmp_path / "tuned", tuned), put(tmp_path / "base", base)
+    left_out = ["a.weight", "a.steps"]
+    found = extract_lora(*folders, tmp_path / "out", rank=1, whole=["a.bias"], exclude=left_out)
+    assert set(found.whole) == set(base)  # PEFT wants all of the module
+    laid = over(tmp_path / "base", tmp_path / "out")
+    assert {name: value.max() for name, value in laid.items()} == {"a.weight": 0, "a.bias": 1, "a.steps": 0}
 
 
 def test_empty_and_single_tensors_do_no_harm(tmp_path):

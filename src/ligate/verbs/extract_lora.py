@@ -84,6 +84,10 @@ class _Work:
     def change(self, name: str) -> Change:
         return Change(name, self.tuned, self.base)
 
+    def holder(self, name: str) -> Source:
+        """Whose numbers are stored of a tensor of a module stored in full: the base's where it is to be left out."""
+        return self.tuned if name in self.pair.names else self.base
+
 
 def extract_lora(
     finetuned: str | PathLike[str],
@@ -253,7 +257,7 @@ def _write(
     """Lay the adapter out, now that all ranks are known, and tell how good it is."""
     laid = {name: _laid(work, name, parts[name].rank) for name in work.low if parts[name].rank}
     stored = {**_in_full(work, facts.whole), **_biases(work, parts, facts)}
-    headers = {ROOT + adapter: work.tuned.headers()[name] for adapter, name in stored.items()}
+    headers = {ROOT + adapter: work.holder(name).headers()[name] for adapter, name in stored.items()}
     for one in laid.values():
         headers |= {one.down: Header(work.wish.dtype, one.down_shape), one.up: Header(work.wish.dtype, one.up_shape)}
     with closing(FolderSink(folder, headers, shard_bytes=_ONE_FILE, stems={"": "adapter_model"})) as sink:
@@ -262,7 +266,7 @@ def _write(
                 for start, piece in spool.read(name, part):
                     sink.write(adapter, start, memoryview(piece))
         for adapter, name in stored.items():
-            for start, piece in _pieces(work.tuned, name):
+            for start, piece in _pieces(work.holder(name), name):
                 sink.write(ROOT + adapter, start, piece)
         sink.finish(fsync=False)  # the folder is synced as a whole before it gets its name
     spool.remove()
