@@ -14,13 +14,15 @@ from .sentencepiece import read_pieces
 Numbers = Mapping[int, str]
 MOST = 1 << 24
 """Tokens of a vocabulary; the largest known have about a million."""
+_ADDED = "added_tokens.json"
 
 
 class Vocabulary(NamedTuple):
-    """The tokens of a model by their numbers, and the file that tells them."""
+    """The tokens of a model by their numbers, and the file that tells them; `files` holds what adds to it too."""
 
     file: Path
     numbers: Numbers
+    files: tuple[Path, ...]
 
 
 def vocabulary(folder: Path) -> Vocabulary | None:
@@ -37,7 +39,7 @@ def vocabulary(folder: Path) -> Vocabulary | None:
     if read is None:
         hint = "load the tokenizer with transformers and save it: that writes `tokenizer.json`."
         raise InputError("its tokens cannot be read from this kind of file", where=str(path), hint=hint)
-    return Vocabulary(path, _checked(read(folder), path))
+    return Vocabulary(path, _checked(read(folder), path), tuple(folder / name for name in _names(folder)))
 
 
 def _checked(numbers: Numbers, path: Path) -> Numbers:
@@ -55,8 +57,7 @@ def vocabulary_clash(wanted: Path, folder: Path, rows: int) -> str | None:
     None as well where one folder has no tokenizer, or one that cannot be read: then nobody knows. A number that only
     one of them uses is no clash.
     """
-    names = (_kinds(wanted)[:1], _kinds(folder)[:1])
-    if not all(names) or (names[0] == names[1] and _same_bytes(wanted / names[0][0], folder / names[0][0])):
+    if not (_kinds(wanted) and _kinds(folder)) or is_same_tokenizer(wanted, folder):
         return None
     try:
         there, here = vocabulary(wanted), vocabulary(folder)
@@ -72,8 +73,16 @@ def vocabulary_clash(wanted: Path, folder: Path, rows: int) -> str | None:
     return f"{text}, and {len(others) - 1:,} more" if len(others) > 1 else text
 
 
-def _same_bytes(one: Path, other: Path) -> bool:
-    return one.name not in _SPLIT and read_bytes(one) == read_bytes(other)
+def is_same_tokenizer(one: Path, other: Path) -> bool:
+    """Whether both folders tell their tokens by the same bytes."""
+    names = _names(one)
+    return bool(names) and names == _names(other) and all(read_bytes(one / n) == read_bytes(other / n) for n in names)
+
+
+def _names(folder: Path) -> list[str]:
+    """The files that tell the tokens: one, or two of them."""
+    kinds = _kinds(folder)[:1]
+    return [*kinds, _ADDED] if kinds and kinds[0] in _SPLIT and (folder / _ADDED).is_file() else kinds
 
 
 def _kinds(folder: Path) -> list[str]:
@@ -105,13 +114,16 @@ def is_added_token(entry: Any) -> bool:
 def _table(folder: Path) -> Numbers:
     """`vocab.json`, and `added_tokens.json` where there is one."""
     found = _turned(read_object(folder / "vocab.json"), folder / "vocab.json")
-    added = folder / "added_tokens.json"
+    added = folder / _ADDED
     return found | _turned(read_object(added), added) if added.is_file() else found
 
 
 def _lines(folder: Path) -> Numbers:
     """`vocab.txt`: one token a line."""
-    text = read_bytes(folder / "vocab.txt").decode("utf-8", errors="replace")
+    path = folder / "vocab.txt"
+    text = read_bytes(path).decode("utf-8", errors="replace")
+    if text.count("\n") > MOST:
+        raise InputError(f"has more than {MOST:,} lines", where=str(path), hint="is it a tokenizer's file?")
     return dict(enumerate(text.removesuffix("\n").split("\n")))
 
 
@@ -119,7 +131,7 @@ def _pieces(name: str) -> Callable[[Path], Numbers]:
     """A SentencePiece model, and `added_tokens.json` where there is one."""
 
     def read(folder: Path) -> Numbers:
-        added = folder / "added_tokens.json"
+        added = folder / _ADDED
         more = _turned(read_object(added), added) if added.is_file() else {}
         return dict(enumerate(read_pieces(folder / name))) | more
 

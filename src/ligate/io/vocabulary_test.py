@@ -53,6 +53,22 @@ def test_a_number_far_beyond_any_vocabulary_is_refused(tmp_path):
         vocabulary(folder(tmp_path / "a", vocab_json={"x": 99999999}))
 
 
+def test_a_list_of_more_lines_than_any_vocabulary_has_is_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr("ligate.io.vocabulary.MOST", 3)
+    assert vocabulary(folder(tmp_path / "a", vocab_txt="x\ny\nz\n")) is not None
+    with pytest.raises(InputError, match="more than 3 lines"):
+        vocabulary(folder(tmp_path / "b", vocab_txt="\n" * 4))
+
+
+def test_both_files_of_a_split_vocabulary_are_told(tmp_path):
+    one = vocabulary(folder(tmp_path / "a", vocab_json={"x": 0}, added={"<s>": 1}))
+    alone = vocabulary(folder(tmp_path / "b", vocab_json={"x": 0}))
+    whole = vocabulary(folder(tmp_path / "c", tokenizer_json=fast("x"), added={"<s>": 1}))
+    assert one is not None and alone is not None and whole is not None
+    assert [path.name for path in one.files] == ["vocab.json", "added_tokens.json"]
+    assert [path.name for path in (*alone.files, *whole.files)] == ["vocab.json", "tokenizer.json"]
+
+
 def test_a_folder_without_tokenizer_has_no_vocabulary(tmp_path):
     assert vocabulary(folder(tmp_path / "a")) is None
 

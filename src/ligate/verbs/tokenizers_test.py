@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from ligate.core.errors import InputError
+from ligate.core.errors import InputError, Problems
 from ligate.recipe.parse import parse_text
 
 from .merge import merge
@@ -42,6 +42,49 @@ def test_without_a_policy_a_model_that_means_other_tokens_is_named_with_the_firs
     assert "model c" in told and "that of `a`: number 0 is 'y' here, 'x' there, and 1 more" in told
     assert "tokenizer: union" in told
     assert not Path("out").exists()
+
+
+def test_two_models_that_use_a_number_otherwise_are_named_even_where_the_lead_does_not_use_it():
+    for label, words in (("a", "x"), ("b", "xy"), ("c", "xz")):
+        vocab = {word: number for number, word in enumerate(words)}
+        Path(label, "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocab}}))
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"model c.*that of `b`: number 1 is 'z' here, 'y' there"):
+            merged()
+        Path("a", "tokenizer.json").unlink(missing_ok=True)  # then nobody knows what it means
+
+
+def test_a_donor_that_takes_no_part_must_mean_the_same_tokens():
+    alone = {"sources": RECIPE["sources"], "merge": {"method": "linear", "models": ["a", "b"]}}
+    with pytest.raises(InputError, match=r"model c.*that of `a`"):
+        merged(alone, donor="c")
+
+
+@pytest.mark.parametrize("words", ["xy", "xz"])
+def test_the_config_of_a_donor_that_takes_no_part_gets_the_numbers_of_the_result(words):
+    alone = {"sources": RECIPE["sources"], "merge": {"method": "linear", "models": ["a", "b"]}}
+    vocab = {word: number for number, word in enumerate(words)}
+    Path("b", "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocab}}))
+    save_file({ROWS: np.ones((5, 1), np.float32), "w": np.ones(2, np.float32)}, Path("c", "model.safetensors"))
+    Path("c", "config.json").write_text(json.dumps({"text_config": {"vocab_size": 5, "eos_token_id": 0}}))
+    found = json.loads((merged(alone, donor="c", tokenizer="a") / "config.json").read_text())
+    assert found == {"text_config": {"vocab_size": 2, "eos_token_id": 1}}
+
+
+def test_models_that_are_not_there_are_told_though_the_tokenizer_is():
+    recipe = {
+        **RECIPE,
+        "sources": {"a": "lost", "b": "gone", "c": "c"},
+        "merge": {**RECIPE["merge"], "models": ["a", "b"]},
+    }
+    with pytest.raises(Problems, match="lost"):
+        merged(recipe, tokenizer={"source": "c", "pad_to_multiple_of": 8})
+
+
+def test_the_folder_one_stands_in_is_no_models(tmp_path):
+    Path("tokenizer.json").write_text("{broken")
+    recipe = {**RECIPE, "sources": {"a": "a", "b": "b/model.safetensors", "c": "c"}}
+    assert merged(recipe, tokenizer={"source": "a", "tokens": {"n": "zero"}}).is_dir()
 
 
 def test_rows_of_a_tokenizer_that_was_asked_for_stand_in_its_order():

@@ -10,7 +10,14 @@ from ligate.core.errors import InputError, LigateError, RecipeError
 from ligate.core.suggest import nearest
 from ligate.core.tensors import Source
 from ligate.io.rows import Reordered, Rows
-from ligate.io.vocabulary import Numbers, Vocabulary, json_numbers, vocabulary, vocabulary_clash
+from ligate.io.vocabulary import (
+    Numbers,
+    Vocabulary,
+    is_same_tokenizer,
+    json_numbers,
+    vocabulary,
+    vocabulary_clash,
+)
 from ligate.io.vocabulary_spelling import changes_of_text
 from ligate.io.vocabulary_union import FILE, Content, Tokenizer, added_entries, plain_entry, read_tokenizer, united
 from ligate.recipe.dialects.ligate_tokenizer import UNION
@@ -82,20 +89,29 @@ def merged_labels(recipe: Recipe, sources: Mapping[str, Source]) -> list[str]:
 
 
 def _clashes(recipe: Recipe, sources: Sources) -> list[LigateError]:
-    """Rows are merged by their number: a number must stand for the same token in every model."""
-    merged = merged_labels(recipe, sources)
+    """Rows are merged by their number: a number must stand for the same token in every model, and in the donor.
+
+    Each is compared with all before it: two may use a number that the lead does not use.
+    """
     lead = lead_of(recipe)
-    there = sources[lead].folder if lead and lead in sources else None
+    everyone = dict.fromkeys((lead or "", *merged_labels(recipe, sources), recipe.output.donor or ""))
+    before: dict[str, Path] = {}
     found: list[LigateError] = []
-    for label in merged if there is not None else ():
-        tensors = vocabulary_tensors(sources[label].headers())
-        here = sources[label].folder
-        clash = vocabulary_clash(there, here, tensors.rows) if there and here and tensors and label != lead else None
+    for label in (label for label in everyone if label in sources):
+        tensors, here = vocabulary_tensors(sources[label].headers()), sources[label].folder
+        if here is None or (tensors is None and label != lead):
+            continue
+        if any(is_same_tokenizer(there, here) for there in before.values()):
+            continue
+        rows = tensors.rows if tensors else 0
+        clashes = ((other, vocabulary_clash(there, here, rows)) for other, there in before.items())
+        other, clash = next((one for one in clashes if one[1]), ("", None))
         if clash:
-            text = f"its vocabulary is not that of `{lead}`: {clash}"
+            text = f"its vocabulary is not that of `{other}`: {clash}"
             union = "`output: {tokenizer: union}` or `--tokenizer union`"
-            hint = f"say which tokenizer the result gets: {union}; in place of union, `{lead}` or `{label}`."
+            hint = f"say which tokenizer the result gets: {union}; in place of union, `{other}` or `{label}`."
             found.append(InputError(text, where=f"model {label}, {here}", hint=hint))
+        before[label] = here
     return found
 
 
@@ -127,12 +143,14 @@ class _Known:
 
 def _aligned(recipe: Recipe, sources: Sources, found: list[LigateError]) -> Aligned:
     lead = lead_of(recipe)
-    if lead is None or lead not in sources:
+    if lead is None or lead not in sources or not merged_labels(recipe, sources):
         return Aligned(sources)  # which is told already
     known = _known(recipe, lead, sources)
     output = recipe.output
+    counts = {label: known.rows(label) for label in known.speakers}
     if not output.tokens and output.row_multiple == 1 and _agree(known):
-        return Aligned(_views(known, {}), lead, numbers=known.numbers)
+        there = Target(known.numbers[lead], known.speaking[0].tensors.rows) if known.speaking else None
+        return Aligned(_views(known, {}), lead, target=there, numbers=known.numbers, rows=counts)
     _require_rows(known)
     content, told = _content(recipe, known)
     numbers = json_numbers(content, known.vocabularies[lead].file) if content else known.numbers[lead]
@@ -144,19 +162,20 @@ def _aligned(recipe: Recipe, sources: Sources, found: list[LigateError]) -> Alig
         return Aligned(sources)
     givers = [one for label, one in known.speakers.items() if label not in known.merged]
     views = _views(known, layouts(goal, known.speaking, givers, wishes))
-    counts = {label: known.rows(label) for label in known.speakers}
     told = (*told, *notes(goal, known.speaking, wishes))
     return Aligned(views, lead, content, goal, known.numbers, counts, told)
 
 
 def _known(recipe: Recipe, lead: str, sources: Sources) -> _Known:
-    """Of the lead, of the models that take part, and of those that a row is to come from."""
+    """Of the lead, of the models that take part, of those that a row is to come from; the donor's, if it has one."""
     merged = merged_labels(recipe, sources)
     givers = [row.model for row in recipe.output.tokens if row.model and row.model in sources]
     everyone = list(dict.fromkeys([lead, *merged, *givers]))
-    tensors = {label: got for label in everyone if (got := vocabulary_tensors(sources[label].headers()))}
-    found = _vocabularies(lead, everyone, sources, tensors)
-    speakers = {label: speaker(label, one, found[label].numbers) for label, one in tensors.items()}
+    donors = [label for label in (recipe.output.donor or "",) if label in sources and label not in everyone]
+    tensors = {label: got for label in (*everyone, *donors) if (got := vocabulary_tensors(sources[label].headers()))}
+    found = dict(_vocabularies(lead, everyone, sources, tensors))
+    found |= {label: got for label in donors if (got := _vocabulary(label, sources[label].folder)) is not None}
+    speakers = {label: speaker(label, one, found[label].numbers) for label, one in tensors.items() if label in found}
     return _Known(lead, merged, sources, found, speakers)
 
 
@@ -204,7 +223,7 @@ def _views(known: _Known, rows: Mapping[str, Mapping[str, Rows]]) -> Sources:
     """Also where no row moves, so that an interrupted merge knows that it depends on the tokenizer's file."""
     sources = known.sources
     shown = {
-        label: Reordered(sources[label], rows.get(label, {}), sources, [one.file])
+        label: Reordered(sources[label], rows.get(label, {}), sources, one.files)
         for label, one in known.vocabularies.items()
     }
     return Sources({**sources, **shown})
@@ -222,7 +241,7 @@ def _content(recipe: Recipe, known: _Known) -> tuple[Content | None, tuple[str, 
     joining = [one.label for one in known.speaking if recipe.output.union and not have.issuperset(one.tokens)]
     if not wanted and not joining:
         return None, ()
-    givers = [_read(label, known) for label in known.merged if wanted and (known.folder(label) / FILE).is_file()]
+    givers = [_read(label, known) for label in known.merged if wanted and _has_file(known.sources[label])]
     entries = {token: _entry(token, givers) for token in wanted}
     first, others = _read(known.lead, known), [_read(label, known) for label in joining]
     return united(first, others, entries), tuple(_changed_texts(first, others))
@@ -240,6 +259,10 @@ def _changed_texts(first: Tokenizer, others: Sequence[Tokenizer]) -> list[str]:
 
 def _listed(words: Sequence[str]) -> str:
     return ", ".join(words) or "unchanged"
+
+
+def _has_file(source: Source) -> bool:
+    return source.folder is not None and (source.folder / FILE).is_file()
 
 
 def _read(label: str, known: _Known) -> Tokenizer:
