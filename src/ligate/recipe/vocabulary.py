@@ -99,7 +99,7 @@ def _layout(wanted: Target, one: Speaker, origins: Mapping[int, Sequence[Origin]
     for number, token in wanted.numbers.items():
         wish = wishes.tokens.get(token)
         if token in one.tokens and not (wish is not None and wish.force):
-            own[number] = one.tokens[token]
+            own[number] = number if one.numbers.get(number) == token else one.tokens[token]
         elif (rows := origins[number]) is not None:
             own[number] = FILLED
             filled[number] = rows

@@ -129,6 +129,12 @@ def test_a_model_in_its_own_vocabulary_stays_as_it_is(tokens, extra):
     assert layouts(letters(tokens, rows=one.tensors.rows), (one,), (), Wishes(None, {})) == {"a": {}}
 
 
+def test_rows_that_stand_for_one_token_stay_apart():
+    """Where the result has them at the same numbers; elsewhere the first of them is the token's row."""
+    found = aligned(letters("xyx"), model("a", "xyx"), model("b", "yxx"))
+    assert found == {"b": [1, 0, 2]}
+
+
 @given(first=alphabets.filter(bool), other=alphabets.filter(bool))
 def test_in_a_union_every_model_keeps_each_of_its_rows(first, other):
     union = first + "".join(token for token in other if token not in first)
