@@ -52,9 +52,11 @@ def read_tokenizer(label: str, folder: Path, rows: int) -> Tokenizer:
 
 
 def _well_formed(model: Content) -> bool:
-    """As far as the parts go that are taken over: pairs of tokens, pieces with scores."""
+    """As far as the parts go that are taken over: pairs of tokens, pieces with scores, the mark inside of words."""
     merges, vocab = model.get("merges") or [], model["vocab"]
     pieces = vocab if isinstance(vocab, list) else []
+    if not isinstance(merges, list) or not isinstance(model.get("continuing_subword_prefix") or "", str):
+        return False
     return all(_is_pair(merge) for merge in merges) and all(_is_piece(piece) for piece in pieces)
 
 
@@ -69,7 +71,8 @@ def _is_piece(piece: Any) -> bool:
 
 def added_entries(content: Content) -> list[dict[str, Any]]:
     """Tokens that were added to a tokenizer, with all that is said of them."""
-    return [entry for entry in content.get("added_tokens") or [] if is_added_token(entry)]
+    entries = content.get("added_tokens")
+    return [entry for entry in entries if is_added_token(entry)] if isinstance(entries, list) else []
 
 
 def tokens_of(numbers: Mapping[int, str]) -> Tokens:
@@ -132,10 +135,11 @@ def _added(
     found: dict[str, Content] = {}
     for other in others:
         for entry in added_entries(other.content):
-            if entry["id"] < other.rows:
+            if entry["id"] < other.rows and entry["content"] in known:  # two may claim one number
                 found.setdefault(entry["content"], entry)
+    held = [set(first.numbers.values()), *({token for _, token in _with_rows(other)} for other in others)]
     for token, entry in wanted.items():
-        if token not in found and all(token not in other.numbers.values() for other in (first, *others)):
+        if token not in found and not any(token in tokens for tokens in held):
             found[token] = entry
     have = {entry["content"] for entry in added_entries(first.content)}
     return [{**entry, "id": known[token]} for token, entry in found.items() if token not in have]

@@ -92,6 +92,23 @@ def test_wanted_tokens_are_added_as_told():
     assert found["added_tokens"] == [{**plain_entry("<n>"), "special": True, "id": 1}]
 
 
+def test_a_wanted_token_that_only_a_tokenizer_without_a_row_for_it_knows_is_added():
+    other = tokenizer("b", bpe("x", "y", added=("<n>",)), rows=2)
+    found = united(tokenizer("a", bpe("x")), [other], {"<n>": plain_entry("<n>")})
+    assert numbers(dict(found)) == {0: "x", 1: "y", 2: "<n>"}
+
+
+def test_of_two_added_tokens_with_one_number_the_later_holds():
+    other = bpe("x", added=("<n>", "<m>"))
+    other["added_tokens"][1]["id"] = 1
+    assert numbers(union(bpe("x"), other)) == {0: "x", 1: "<m>"}
+
+
+@pytest.mark.parametrize("entries", [7, True, "text"])
+def test_added_tokens_that_are_no_list_are_none(entries):
+    assert numbers(union(bpe("x"), {**bpe("x", "y"), "added_tokens": entries})) == {0: "x", 1: "y"}
+
+
 def test_inputs_are_never_changed():
     first, other = bpe("x", added=("<s>",)), bpe("y", merges=("x y",), added=("<t>",))
     before = copy.deepcopy((first, other))
@@ -134,7 +151,12 @@ def test_the_same_bytes_each_time():
 
 
 @pytest.mark.parametrize(
-    "spoilt", [{"merges": [["x"]]}, {"merges": ["x"]}, {"merges": [3]}, {"vocab": [["x"]]}, {"vocab": [["x", "1"]]}]
+    "spoilt",
+    [
+        *({"merges": merges} for merges in ([["x"]], ["x"], [3], 7, {"x y": 1})),
+        *({"vocab": [piece]} for piece in (["x"], ["x", "1"])),
+        {"continuing_subword_prefix": 7},
+    ],
 )
 def test_a_file_with_other_parts_is_refused_by_name(tmp_path, spoilt):
     content = bpe("x")
