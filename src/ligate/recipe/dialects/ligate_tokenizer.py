@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from ligate.io.vocabulary import MOST
 from ligate.recipe.nodes import Item, Reading
 from ligate.recipe.schema import RowKind, TokenRow
 
@@ -48,9 +49,10 @@ def tokenizer(reading: Reading, label: Label, item: Item | None) -> AskedTokeniz
 
 def multiple(reading: Reading, item: Item | None) -> int:
     found = reading.whole(item, "`pad_to_multiple_of`", 1) if item is not None and item.value is not None else 1
-    if item is not None and found < 1:
-        reading.problem("`pad_to_multiple_of` must be at least 1", item.place)
-    return max(found, 1)
+    if item is not None and not 1 <= found <= MOST:
+        reading.problem(f"`pad_to_multiple_of` must be at least 1 and at most {MOST:,}", item.place)
+        return 1
+    return found
 
 
 def flag(reading: Reading, item: Item | None, what: str) -> bool:

@@ -70,6 +70,7 @@ def test_rows_of_tokens():
         ("tokenizer: {tokens: {x: {model: a}}}", "under `source:`"),
         ("tokenizer: {tokens: {x: {source: {model: a, id: y}}}}", "must be a number"),
         ("tokenizer: {pad_to_multiple_of: 0}", "at least 1"),
+        ("tokenizer: {pad_to_multiple_of: 1000000000000}", "at most 16,777,216"),
         ("tokenizer: {pad_to_multiple_of: 1.5}", "a whole number"),
         ("tokenizer: [union]", "must be a text"),
     ],
