@@ -64,3 +64,13 @@ def test_another_base_and_a_lost_one_are_told(models, fine, ligate):
     (models / "first.log.json").unlink()
     ran = ligate("extend", "first", "three", "-o", "more")
     assert ran.code == 3 and "--base PATH" in ran.err
+
+
+def test_a_model_of_another_shape_is_told_without_what_follows_from_it(models, fine, ligate):
+    fine(*OPCM, "one", "two", "-o", "first")
+    save_file(
+        {**load_file(models / "three" / "model.safetensors"), "c.w": torch.ones(9, 5)}, models / "wide.safetensors"
+    )
+    ran = ligate("extend", "first", "wide.safetensors", "-o", "next")
+    assert (ran.code, ran.err.count("->")) == (3, 1)
+    assert "c.w: shape [9, 5] here" in ran.err

@@ -142,6 +142,16 @@ def test_block_weights_that_cannot_be_are_refused(shelf, ligate, blocks, words):
     assert not (shelf / "x").exists()
 
 
+def test_a_model_without_blocks_is_one_problem(desk, ligate):
+    numbers = ",".join("1" * 26)
+    ran = ligate(
+        "merge", "--method", "task_arithmetic", "--base", "base", "a", "-o", "x", "--blocks", f"weight={numbers}"
+    )
+    assert (ran.code, ran.err.count("->")) == (2, 1)
+    assert "no merged tensor matches `*diffusion_model.input_blocks.0.*`, " in ran.err
+    assert "and 24 more" in ran.err
+
+
 def test_block_weights_go_with_a_method(shelf, ligate):
     ran = ligate("merge", "recipe.yaml", "out", "--blocks", "weight=1")
     assert "--blocks goes with --method" in ran.err

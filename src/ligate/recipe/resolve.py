@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ligate.core.errors import LigateError, RecipeError, raise_all
@@ -13,11 +13,12 @@ from ligate.core.tensors import Header, Source
 from ligate.engine.plan import Operand, Out, Plan
 from ligate.io.folder import INDEX
 
-from .findings import Findings
+from .findings import Findings, Tell, listed
 from .outs import Maker, Store
 from .parts import Headers, Part, same_name_rows
 from .review import Cards, Lookup, review_step
 from .schema import Gradient, Recipe, Setting, Step
+from .settings import applies
 from .slices import labels as step_labels
 from .slices import sliced_parts
 
@@ -105,30 +106,45 @@ def _outs(
     outs: list[Out] = []
     met: set[Setting] = set()
     spread: set[Setting] = set()
+    wrong: list[str] = []
     for part in parts:
         maker = Maker(part, sources, headers, index, store)
-        outs += (out for row in part.rows if (out := maker.out(row, findings)) is not None)
+        made = [(row.name, maker.out(row, findings)) for row in part.rows]
+        outs += (out for _, out in made if out is not None)
+        wrong += (name for name, out in made if out is None)
         if maker.values:
             met |= maker.values.met
             spread |= maker.values.spread
     settings = dict.fromkeys(setting for part in parts if part.card for setting in part.settings)
-    _check_met(settings, met, spread, outs, findings)
+    spoken_of = (setting for setting in settings if not _meant(setting, wrong))
+    _check_met(spoken_of, met, spread, outs, findings)
     return tuple(outs)
 
 
+def _meant(setting: Setting, wrong: Sequence[str]) -> bool:
+    """Whether a pattern speaks of tensors of which something worse is told."""
+    return setting.match is not None and any(map(applies(setting), wrong))
+
+
 def _check_met(
-    settings: Mapping[Setting, None], met: set[Setting], spread: set[Setting], outs: Sequence[Out], findings: Findings
+    settings: Iterable[Setting], met: set[Setting], spread: set[Setting], outs: Sequence[Out], findings: Findings
 ) -> None:
     """Each pattern must match a tensor, each gradient must meet a layer; else the recipe does not do what it says."""
     for setting in settings:
         where = str(setting.place)
         if setting.match is not None and setting not in met:
             hint = nearest(setting.match.strip("*."), {word for out in outs for word in out.name.split(".")})
-            text = f"`{setting.spoken}`: no merged tensor matches `{setting.match}`"
-            findings.add(RecipeError(text, where=where, hint=hint))
+            findings.repeated((setting.spoken, where, hint), f"`{setting.match}`", _unmet(setting.spoken, where, hint))
         elif isinstance(setting.value, Gradient) and len(setting.value.values) > 1 and setting not in spread:
             text = f"`{setting.spoken}` is spread over layers, but speaks of no tensor in a layer"
             findings.add(RecipeError(text, where=where, hint="give it one value"))
+
+
+def _unmet(parameter: str, where: str, hint: str) -> Tell:
+    """One problem of all patterns of one place, as a list of numbers per block makes them."""
+    return lambda patterns: RecipeError(
+        f"`{parameter}`: no merged tensor matches {listed(patterns)}", where=where, hint=hint
+    )
 
 
 def _store(recipe: Recipe, step: Step, sources: Mapping[str, Source]) -> Store:

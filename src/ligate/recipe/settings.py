@@ -100,7 +100,7 @@ class Values:
         self.place = place
         self.models = tuple(models)
         self.settings = {name: [s for s in settings if s.name == name] for name in card.params}
-        self.patterns = {s: _applies(s) for group in self.settings.values() for s in group if s.match is not None}
+        self.patterns = {s: applies(s) for group in self.settings.values() for s in group if s.match is not None}
         self.graded = any(isinstance(s.value, Gradient) for group in self.settings.values() for s in group)
         self.met: set[Setting] = set()  # patterns that applied to some tensor
         self.spread: set[Setting] = set()  # gradients that met a layer
@@ -194,7 +194,7 @@ def _at(value: Value | Gradient, param: Param, depth: float | None) -> Value:
     return min(max(between, min(start, end)), max(start, end))  # rounding must not leave the limits
 
 
-def _applies(setting: Setting) -> Applies:
+def applies(setting: Setting) -> Applies:
     pattern = setting.match or ""
     if setting.style == "substring":
         return lambda name: pattern in name
