@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ligate.core.errors import RecipeError, raise_all
 
@@ -12,6 +15,7 @@ from .dialects import ligate, mergekit
 from .nodes import Item, read_all
 from .schema import Recipe
 
+_NO_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 _OURS = frozenset({"sources", "merge", "steps", "output"})
 _MIXTURES = frozenset({"experts", "gate_mode", "experts_per_token"})
 _MERGEKITS = frozenset({"merge_method", "base_model", "models", "slices", "modules", "tokenizer_source"})
@@ -25,6 +29,11 @@ def parse_file(path: str | Path) -> Recipe:
 def parse_text(text: str, name: str = "recipe") -> Recipe:
     """As `parse_file`, for a text; `name` stands in messages."""
     return _sound(draft_text(text, name))
+
+
+def data_text(data: Any) -> str:
+    """Plain data as a text that is read back the same: JSON, with escapes for what YAML takes for no letter."""
+    return _NO_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(data, ensure_ascii=False))
 
 
 def draft_file(path: str | Path) -> Recipe:

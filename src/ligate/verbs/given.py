@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -13,7 +12,7 @@ from ligate.core.suggest import nearest
 from ligate.core.tensors import spoken_dtype
 from ligate.engine.memory import parse_bytes
 from ligate.methods import _catalogue
-from ligate.recipe.parse import draft_file, draft_text
+from ligate.recipe.parse import data_text, draft_file, draft_text
 from ligate.recipe.schema import Recipe
 
 from .canonical import Lookup
@@ -94,7 +93,7 @@ def _parsed(given: GivenRecipe) -> Recipe:
     if isinstance(given, Recipe):
         return given
     if isinstance(given, Mapping):
-        return draft_text(json.dumps(given, ensure_ascii=False), "recipe")
+        return draft_text(data_text(given), "recipe")
     return draft_file(str(given))
 
 

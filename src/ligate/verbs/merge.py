@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from os import PathLike
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ligate.engine.device import check_device
-from ligate.recipe.parse import parse_text
+from ligate.recipe.parse import data_text, parse_text
 from ligate.recipe.schema import AdapterSpec, SourceSpec
 
 from .canonical import canonical
@@ -95,7 +94,7 @@ def resume(
         refuse_changed(start["inputs"])
         refuse_other_versions(start.get("versions", {}))
         lookup = lookup_with(how.plugins)
-        recipe = parse_text(json.dumps(start["recipe"], ensure_ascii=False), str(place.folder / "merge.json"))
+        recipe = parse_text(data_text(start["recipe"]), str(place.folder / "merge.json"))
         with undertaking(recipe, place.out, how, lookup, taken=place.nbytes()) as job:
             return execute(job, place, watch)
 

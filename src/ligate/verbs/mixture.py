@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from ligate.methods import _catalogue
 from ligate.recipe.expert_layouts import Layout, config_edits, layout_of
 from ligate.recipe.mixture import HIDDEN, RANDOM, Expert, Mixture, mixture_text, read_mixture
 from ligate.recipe.mixture_plan import MADE, MixturePlan, mixture_plan, noisy_label
+from ligate.recipe.parse import data_text
 from ligate.recipe.schema import Recipe
 
 from .beside import file_digests, write_file
@@ -142,7 +142,7 @@ def moe(
 
 def _given(config: GivenMixture) -> Mixture:
     if isinstance(config, Mapping):
-        return mixture_text(json.dumps(config, ensure_ascii=False))
+        return mixture_text(data_text(config))
     return read_mixture(Path(config))
 
 

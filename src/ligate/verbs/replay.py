@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -12,7 +11,7 @@ from typing import Any
 from ligate.core.errors import InputError, RecipeError, VerifyError
 from ligate.core.suggest import nearest
 from ligate.engine.record import NAME, Entry, Record
-from ligate.recipe.parse import parse_text
+from ligate.recipe.parse import data_text, parse_text
 from ligate.recipe.schema import Recipe, SourceSpec
 
 from .canonical import adapter_label
@@ -84,7 +83,7 @@ def replay(
 
 
 def _recipe(record: Record, where: str) -> Recipe:
-    return parse_text(json.dumps(record.recipe, ensure_ascii=False), f"{where}/{NAME}")
+    return parse_text(data_text(record.recipe), f"{where}/{NAME}")
 
 
 def _places(log: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:
