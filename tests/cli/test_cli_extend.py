@@ -8,6 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ligate.verbs.extend import extend
+
 SHAPES = {"a[0].w": (12, 20), "b": (7,), "c.w": (9, 4)}
 
 
@@ -74,3 +76,8 @@ def test_a_model_of_another_shape_is_told_without_what_follows_from_it(models, f
     ran = ligate("extend", "first", "wide.safetensors", "-o", "next")
     assert (ran.code, ran.err.count("->")) == (3, 1)
     assert "c.w: shape [9, 5] here" in ran.err
+
+
+def test_in_python_one_model_is_no_list_of_letters(models, fine):
+    fine(*OPCM, "one", "two", "-o", "first")
+    assert extend("first", "three", "second", base="base").tensors == len(SHAPES)

@@ -30,7 +30,7 @@ def compose(
 
 
 def settings_of(card: Card, values: Mapping[str, Any], models: Sequence[str], place: str) -> tuple[Setting, ...]:
-    """Values by parameter: one value; a list or `{label: value}` for one per model; a list over layers or blocks."""
+    """Values by parameter: one value; a list or `{label: value}` for one per model; lists over layers or blocks."""
     found: list[Setting] = []
     for name, value in values.items():
         param = card.params.get(name)
@@ -46,15 +46,28 @@ def _settings(param: Param, value: Any, models: Sequence[str], place: str) -> li
     if isinstance(value, BlockWeights):
         return block_settings(Setting(param.name, None, place=where), value)
     if isinstance(value, Mapping):
-        return [Setting(param.name, one, str(label), place=where) for label, one in value.items()]
+        return [
+            Setting(param.name, _of_one(param, one, place), str(label), place=where) for label, one in value.items()
+        ]
     if not isinstance(value, Sequence) or isinstance(value, str):
         return [Setting(param.name, value, place=where)]
     if not param.per_model:
-        return [Setting(param.name, Gradient(tuple(value)), place=where)]
+        return [Setting(param.name, _of_one(param, value, place), place=where)]
     if len(value) != len(models):
         text = f"`{param.name}` has {len(value)} values for {len(models)} models ({', '.join(models)})"
         raise RecipeError(text, where=place, hint="give one value for all of them, or one for each in their order.")
-    return [Setting(param.name, one, label, place=where) for label, one in zip(models, value, strict=True)]
+    pairs = zip(models, value, strict=True)
+    return [Setting(param.name, _of_one(param, one, place), label, place=where) for label, one in pairs]
+
+
+def _of_one(param: Param, value: Any, place: str) -> Value | Gradient:
+    """A value of one model, or a list of them over its layers."""
+    over_layers = isinstance(value, Sequence) and not isinstance(value, str)
+    points: tuple[Any, ...] = tuple(value) if over_layers else (value,)
+    if not points or any(isinstance(point, (list, tuple, dict, set)) for point in points):
+        hint = "give one value for all, one per model, or for each model a list over its layers."
+        raise RecipeError(f"`{param.name}` cannot be {value!r}", where=place, hint=hint)
+    return Gradient(points) if over_layers else points[0]
 
 
 def spoken_value(text: str) -> Value | list[Value]:

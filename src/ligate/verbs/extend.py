@@ -24,7 +24,7 @@ _KEPT = ("alpha", "rank", "kernels")  # parameters that stay
 
 def extend(
     out: str | PathLike[str],
-    models: Sequence[str],
+    models: Sequence[str] | str,
     new: str | PathLike[str],
     *,
     base: str | None = None,
@@ -46,6 +46,7 @@ def extend(
     """
     record = read_record(out)
     label = _continuable(record, str(out))
+    models = [models] if isinstance(models, str) else models  # not its letters
     if not models:
         raise RecipeError("there are no models to merge into it", where=str(out), hint="name at least one.")
     recipe = _recipe(record, label, Path(out), base or _place(Path(out), label), models)

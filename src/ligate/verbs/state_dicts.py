@@ -38,7 +38,8 @@ def merge_state_dicts(
     """Merge state dicts, modules or paths by one method; returns a new state dict on the CPU.
 
     `models` may name its models; else they are called `model1`, `model2`, ... A parameter is one value, a list with
-    one for each model, or `{name: value}`. `drop` holds globs of tensor names that are left out.
+    one for each model, or `{name: value}`; in place of a model's value may stand a list over its layers. `drop` holds
+    globs of tensor names that are left out.
 
     >>> import torch
     >>> a, b = {"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([3.0, 6.0])}

@@ -24,6 +24,20 @@ def test_named_models_take_values_by_name():
     assert merge_state_dicts("linear", None, models, weight={"x": 0, "y": 1})["w"].tolist() == [4.0]
 
 
+def test_values_over_the_layers_of_each_model():
+    models = [{f"layers.{layer}.w": torch.tensor([number]) for layer in range(3)} for number in (1.0, 4.0)]
+    merged = merge_state_dicts("linear", None, models, weight=[[0, 1], [1, 0]])
+    assert [tensor.item() for tensor in merged.values()] == [4.0, 2.5, 1.0]
+    by_name = merge_state_dicts("linear", None, dict(zip("ab", models, strict=True)), weight={"a": [0, 1], "b": [1, 0]})
+    assert [tensor.item() for tensor in by_name.values()] == [4.0, 2.5, 1.0]
+
+
+@pytest.mark.parametrize("weight", [[[[0]], [1]], [[], [1]], [{"w": 1}, 1]])
+def test_values_that_cannot_be_read_are_told(weight):
+    with pytest.raises(RecipeError, match="`weight` cannot be"):
+        merge_state_dicts("linear", None, dicts(2), weight=weight)
+
+
 def test_what_is_handed_in_stays_as_it_is():
     base, *models = dicts(3)
     before = copy.deepcopy([base, *models])
