@@ -347,6 +347,7 @@ def _check_names(
     wishes = [("token", row.model) for row in output.tokens]
     wishes += [("fill", spec.fill) for spec in sources.values()]
     used = {output.donor, output.tokenizer, *(label for _, label in wishes)}
+    used |= {spec.path for spec in sources.values()}  # which may be a step's name
     for step in steps:
         so_far = len(reading.problems)
         used |= _check_step_names(reading, step, known)

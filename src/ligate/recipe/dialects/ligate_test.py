@@ -176,6 +176,12 @@ def test_a_step_before_the_last_needs_a_name_and_a_use():
     assert "r.yaml:3: step `s` is never used" in told
 
 
+def test_a_step_is_used_by_a_source_whose_path_is_its_name():
+    text = "sources: {a: ./a, tuned: {path: s, adapter: ./lora}}\nsteps:\n- {name: s, method: x, models: [a]}\n"
+    recipe = parse_text(text + "- {method: x, models: [a, tuned]}\n")
+    assert recipe.steps[-1].models == ("a", "tuned")
+
+
 def test_a_step_cannot_use_a_later_one():
     text = "sources: {a: ./a}\nsteps:\n- {name: one, method: x, models: [two]}\n- {name: two, method: x, models: [a]}\n"
     assert any("`two` is no source" in line for line in problems(text))
