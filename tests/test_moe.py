@@ -209,6 +209,25 @@ def test_each_layer_has_its_own_gate_whatever_the_order_in_the_file(tmp_path):
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
 
 
+def test_gates_do_not_change_with_the_number_of_processors(tmp_path):
+    sizes = SIZE | {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 4}
+    sizes |= {"num_attention_heads": 8, "num_key_value_heads": 8}
+    transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes)).save_pretrained(tmp_path / "dense")
+    tokenizer(tmp_path / "dense")
+    asked = prompted(*[tmp_path / "dense"] * 3, gate_mode="hidden")
+    asked["experts"][0]["positive_prompts"] = [" ".join(f"t{3 + number % 60}" for number in range(300))]
+    before, records = torch.get_num_threads(), []
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        try:
+            moe(asked, tmp_path / str(count))
+            assert torch.get_num_threads() == count
+        finally:
+            torch.set_num_threads(before)
+        records.append((tmp_path / str(count) / "ligate.json").read_bytes())
+    assert records[0] == records[1]
+
+
 @pytest.mark.parametrize("mode", ["hidden", "cheap_embed"])
 def test_a_base_that_makes_nan_of_the_prompts_is_told_so(mode, tmp_path):
     dense = save(tmp_path / "dense", "llama")

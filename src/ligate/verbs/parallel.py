@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from ligate.core.errors import RecipeError
@@ -31,12 +32,23 @@ def each(items: Iterable[Item], work: Callable[[Item], Result], count: int) -> I
     """Every item with its result, in order. Each runs on one processor: shared sums would change with their number."""
     import torch
 
+    with one_processor():
+        pool = ThreadPoolExecutor(count, initializer=lambda: torch.set_num_threads(1))
+        try:
+            items = list(items)
+            yield from zip(items, pool.map(work, items), strict=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def one_processor() -> Generator[None]:
+    """What torch adds up here has the same bits however many processors there are."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    pool = ThreadPoolExecutor(count, initializer=lambda: torch.set_num_threads(1))
     try:
-        items = list(items)
-        yield from zip(items, pool.map(work, items), strict=True)
+        yield
     finally:
-        pool.shutdown(cancel_futures=True)
         torch.set_num_threads(before)

@@ -18,6 +18,8 @@ from ligate.io.low_rank import read_numbers
 from ligate.io.noise import normal
 from ligate.recipe.mixture import HIDDEN, Expert
 
+from .parallel import one_processor
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
@@ -112,7 +114,7 @@ def _hidden(mode: str, base: Source) -> Seen:
     tokens, model = _tokens(base), _model(base)
 
     def one(prompt: str) -> Tensor:
-        with torch.inference_mode():
+        with one_processor(), torch.inference_mode():
             states = model(input_ids=torch.tensor([tokens(prompt)]), output_hidden_states=True).hidden_states
         entering = torch.stack(states[:-1])[:, 0].double()
         return entering.mean(1) if mode == "hidden_avg" else entering[:, -1]
