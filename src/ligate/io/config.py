@@ -17,7 +17,10 @@ def edited(config: Mapping[str, Any], edits: Mapping[str, Any]) -> dict[str, Any
     `torch_dtype` is set wherever the config tells a dtype. Any other key is a path of keys joined by dots
     (`text_config.num_hidden_layers`); None removes what is there.
     """
-    result = copy.deepcopy(dict(config))
+    try:
+        result = copy.deepcopy(dict(config))
+    except RecursionError:
+        raise InputError("is nested too deeply", hint="is it a model's config?") from None
     for key, value in edits.items():
         if key in DTYPE_KEYS:
             _set_dtype(result, value)

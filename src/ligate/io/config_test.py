@@ -43,3 +43,11 @@ def test_any_key_can_be_set_or_removed_by_its_path():
 def test_a_path_through_a_value_is_refused():
     with pytest.raises(InputError, match="no table under `rope_theta`"):
         edited({"rope_theta": 1e6}, {"rope_theta.x": 3})
+
+
+def test_a_config_that_is_nested_too_deeply_is_told():
+    config: dict = {}
+    for _ in range(2000):
+        config = {"table": config}
+    with pytest.raises(InputError, match="nested too deeply"):
+        edited(config, {"vocab_size": 7})
