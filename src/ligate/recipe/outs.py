@@ -75,9 +75,8 @@ class Maker:
         rows = header.shape[:1] + first.shape[:1]
         if is_vocabulary(name) and header.shape[1:] == first.shape[1:] and len(rows) == 2:
             problem = f"the vocabularies differ: {rows[0]:,} rows here, {rows[1]:,} in `{lead}`"
-            hint = (
-                "say which tokenizer the result gets: `output: {tokenizer: union}` or `--tokenizer union`; or a model's"
-            )
+            union = "`output: {tokenizer: union}` or `--tokenizer union`"
+            hint = f"say which tokenizer the result gets: {union}; in place of union, a model's label"
         else:
             problem = f"shape {_spoken(header.shape)} here, {_spoken(first.shape)} in `{lead}`"
             hint = "only models of the same architecture and width can be merged tensor by tensor"
