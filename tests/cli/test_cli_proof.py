@@ -141,6 +141,38 @@ def test_a_replay_with_another_input_names_it(desk, fine, ligate):
     assert "tensor norm.weight differs" in ran.err
 
 
+DEEP = """
+from pathlib import Path
+
+import torch
+from ligate import method
+
+
+@method(title="Deep", source="none", base="unused", reach="tensor")
+def deep(base, tuned, *, site=None):
+    "Decomposes."
+    Path("begun").touch()
+    for _ in range(100):
+        torch.linalg.svd(torch.ones(900, 900).tril())
+    return tuned[0]
+"""
+
+
+def test_an_interrupt_within_a_decomposition_is_no_abort(desk):
+    (desk / "deep.py").write_text(DEEP)
+    words = ("merge", "--method", "deep", "a", "b", "--plugin", "deep.py", "--threads", "1", "-o", "out")
+    process = subprocess.Popen([sys.executable, "-m", "ligate", *words], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (desk / "begun").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert (process.returncode, err.splitlines()[0]) == (130, "ligate: interrupted")
+    assert "terminate" not in err
+
+
 def test_an_interrupted_merge_says_how_to_go_on_and_goes_on(desk, fine, contents):
     (desk / "slow.py").write_text(SLOW)
     merge = ("merge", "--method", "slow", "a", "b", "--plugin", "slow.py", "--threads", "1", "-o")

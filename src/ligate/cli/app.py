@@ -53,5 +53,20 @@ def about(
     """
 
 
-for verb in (merge, check, explain, methods, init, inspect, diff, extend, moe, extract_lora, resume, verify, replay, demo):
+for verb in (
+    merge,
+    check,
+    explain,
+    methods,
+    init,
+    inspect,
+    diff,
+    extend,
+    moe,
+    extract_lora,
+    resume,
+    verify,
+    replay,
+    demo,
+):
     app.command()(verb)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import json
 import os
 import sys
+import threading
 
 from .failure import failure
 from .lazy import make_lazy
@@ -28,7 +30,17 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"ligate: {told.text}\n")
         if "--json" in given:
             sys.stdout.write(json.dumps(told.as_data()) + "\n")
+        if isinstance(error, KeyboardInterrupt):
+            atexit.register(_leave_workers, told.exit_code)
         return told.exit_code
+
+
+def _leave_workers(exit_code: int) -> None:
+    """At the end of an interrupted process: a thread still inside a decomposition would make torch's end an abort."""
+    if any(thread.name.startswith("ligate-") for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
 
 
 def _run(arguments: list[str]) -> int:
