@@ -281,7 +281,8 @@ def _write(
 
 def _notes(left_out: Sequence[str], tied: Sequence[str]) -> Iterator[str]:
     if left_out:
-        yield f"{counted(left_out)} changed and are not in the adapter ({listed(left_out)}): `--whole GLOB` stores them."
+        changed = f"{counted(left_out)} changed and are not in the adapter"
+        yield f"{changed} ({listed(left_out)}): `--whole GLOB` stores them."
     if tied:
         fault = "merge_and_unload adds the change twice" if "embed_tokens" in tied[0] else "it changes the input only"
         yield (
