@@ -92,9 +92,14 @@ def file_stem(name: str) -> str:
 
 
 def looks_like_model(folder: Path) -> bool:
-    """Whether somebody could call this folder a model; an index of files that are not there counts too."""
+    """Whether somebody could call this folder a model; an index of files that are not there counts too.
+
+    Several files of weights and nothing that binds them are a collection, which nobody wants replaced by one model.
+    """
     told_by = ("ligate.json", "config.json", _PIPELINE, "modules.json")
-    return any(path.name in told_by or path.name.endswith(INDEX) or _is_weights(path) for path in folder.iterdir())
+    inside = list(folder.iterdir())
+    bound = any(path.name in told_by or path.name.endswith(INDEX) for path in inside)
+    return bound or sum(map(_is_weights, inside)) == 1
 
 
 def _is_weights(path: Path) -> bool:

@@ -75,6 +75,15 @@ def test_only_a_model_is_ever_replaced(tmp_path, partial, monkeypatch):
     assert (home / "thesis.tex").exists()
 
 
+def test_a_collection_of_models_is_not_replaced_by_one(tmp_path, partial):
+    (tmp_path / "out").mkdir()
+    for name in ("one.safetensors", "two.safetensors"):
+        (tmp_path / "out" / name).write_text("old")
+    with pytest.raises(StorageError, match="holds no model"):
+        publish(partial, tmp_path / "out", overwrite=True)
+    assert sorted(os.listdir(tmp_path / "out")) == ["one.safetensors", "two.safetensors"]
+
+
 @pytest.mark.parametrize("kind", ["file", "link"])
 def test_an_output_that_is_no_folder_is_refused(tmp_path, partial, kind):
     if kind == "file":

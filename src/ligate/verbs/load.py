@@ -56,10 +56,12 @@ def load(out: str | PathLike[str]) -> Loaded:
 
 def _model(transformers: Any, folder: Path) -> Any:
     try:
-        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         names = getattr(config, "architectures", None) or ["AutoModel"]
         kind = getattr(transformers, names[0], transformers.AutoModel)
-        model, info = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        model, info = kind.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, trust_remote_code=False
+        )
     except Exception as error:  # whatever transformers and the libraries below it raise
         raise InputError(f"transformers cannot load it: {_words(error)}", where=str(folder)) from error
     wrong = {
