@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 
-from ligate.core import kernels
+from ligate.core.direct import AddWeighted
 
+from .rows import add_weighted
 from .spectrum import AT_ONCE, parts
 
 if TYPE_CHECKING:
@@ -79,11 +80,7 @@ def moved(pair: Matrices, steps: Iterable[Tensor], scale: float) -> Tensor:
 
 def averaged(base: Tensor, tuned: Tensor, scale: float) -> Tensor:
     """Base plus scale times the mean of the task vectors."""
-    models = len(tuned)
-    merged = kernels.add_weighted(
-        base.reshape(-1), tuned.reshape(models, -1), [1.0] * models, scale / models, models=True
-    )
-    return merged.view(base.shape)
+    return add_weighted(base, tuned, AddWeighted([1.0] * len(tuned), scale / len(tuned)))
 
 
 def working_bytes(shape: Sequence[int], kernels: Kernels, squares: float) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from ligate.core import kernels
 from ligate.core.direct import AddWeighted
 from ligate.core.method import Site, method
 from ligate.core.params import Range
 from ligate.ops.fitting import with_base
+from ligate.ops.rows import add_weighted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,5 +51,4 @@ def add_difference(
     tensor([6.0000, 1.5000])
     """
     with_base(base, tuned, where="merge/add_difference", fewest=2, most=2)
-    rule = _rule({"multiplier": multiplier}, 2)
-    return kernels.add_weighted(base.reshape(-1), tuned.reshape(2, -1), *rule, models=True).view(base.shape)
+    return add_weighted(base, tuned, _rule({"multiplier": multiplier}, 2))
