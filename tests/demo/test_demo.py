@@ -13,11 +13,11 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 import ligate.bench.demo as demo
-import ligate.bench.experts as experts
-import ligate.bench.stages as stages
-import ligate.bench.study as study
-from ligate.bench.merging import MERGES
-from ligate.bench.tasks import TASKS, Corpus, Example
+import ligate.bench.demo.experts as experts
+import ligate.bench.demo.stages as stages
+import ligate.bench.demo.study as study
+from ligate.bench.demo.shipped import MERGES
+from ligate.bench.demo.tasks import TASKS, Corpus, Example
 from ligate.core.errors import InputError
 
 WORDS = [f"word{i}" for i in range(60)]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from html import escape
 
 from ligate.bench.conflict import Conflict
-from ligate.bench.exam import RESOLVED, Difference
-from ligate.bench.study import Curve
+from ligate.bench.demo.exam import RESOLVED, Difference
+from ligate.bench.demo.study import Curve
 from ligate.bench.words import points, signed
 
 Scale = Callable[[float], float]

@@ -31,6 +31,10 @@ class Encoder:
             return []
         return self.tokenizer(list(texts), truncation=True, max_length=TOKENS)["input_ids"]
 
+    def save(self, folder: Path) -> None:
+        self.model.save_pretrained(folder)  # type: ignore[operator]
+        self.tokenizer.save_pretrained(folder)
+
     def vectors(self, batch: Sequence[Sequence[int]]) -> Tensor:
         """[N, D] unit vectors of N token lists, with gradients if they are on."""
         import torch

@@ -1,15 +1,12 @@
-"""The demo's merges: shipped recipes, their coefficients, and how they are run, in memory and on disk."""
+"""How a recipe is run for its scores: in memory while a coefficient is chosen, on disk in a process of its own."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,47 +23,12 @@ if TYPE_CHECKING:
 State = Mapping[str, "Tensor"]
 
 
-@dataclass(frozen=True)
-class Merge:
-    """A shipped recipe and the coefficient that is chosen on the validation split; `grid` is empty for none."""
-
-    title: str
-    recipe: str  # file name without its ending
-    note: str = ""
-    coefficient: str = ""
-    grid: tuple[float, ...] = ()
-
-    def text(self, value: float | None = None) -> str:
-        """The recipe, with the coefficient set to a value."""
-        text = shipped(self.recipe)
-        if value is None:
-            return text
-        changed, count = re.subn(rf"(?m)^(\s+{self.coefficient}: )[\d.]+", rf"\g<1>{value:g}", text)
-        if count != 1:
-            raise ValueError(f"{self.recipe}.yaml sets `{self.coefficient}` {count} times")
-        return changed
-
-
-MERGES = (
-    Merge("average", "average"),
-    Merge("task arithmetic", "task_arithmetic", "", "scale", (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)),
-    Merge("TIES", "ties", "", "scale", (0.5, 0.8, 1.1, 1.4, 1.7, 2.0, 2.4, 3.0)),
-    Merge("DARE", "dare", "", "scale", (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.3)),
-    Merge("SLERP", "slerp", "library + topic", "t", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
-)
-
-
 class Merged(NamedTuple):
     """A merge in a process of its own: seconds of merging alone, peak memory of the whole process."""
 
     digest: str
     seconds: float
     peak_bytes: int | None  # None where the system does not tell
-
-
-def shipped(name: str) -> str:
-    """The text of a recipe that is part of the package."""
-    return files("ligate.bench").joinpath("recipes", f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def in_memory(text: str, states: Mapping[str, State]) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ligate.bench.exam import Difference
+from ligate.bench.demo.exam import Difference
 
 
 def percent(share: float) -> str:

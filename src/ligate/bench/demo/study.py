@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 from ligate.bench import encoder as encoders
-from ligate.bench import experts, tasks
+from ligate.bench.demo import experts, tasks
+from ligate.bench.demo.exam import Exam, accuracy, answers, make_exam
+from ligate.bench.demo.experts import PRETRAINED, Expert
+from ligate.bench.demo.shipped import MERGES, Merge
+from ligate.bench.demo.tasks import TASKS, Corpus
 from ligate.bench.encoder import Encoder, embed, has_fast_bfloat16
-from ligate.bench.exam import Exam, accuracy, answers, make_exam, remembered
-from ligate.bench.experts import PRETRAINED, Expert, code_digest, digest_of, folder_digest
-from ligate.bench.merging import MERGES, Merge, Merged, in_memory, on_disk
-from ligate.bench.tasks import TASKS, Corpus
+from ligate.bench.kept import code_digest, digest_of, engine_digest, folder_digest, remembered
+from ligate.bench.merging import Merged, in_memory, on_disk
 
 Group = Literal["before", "experts", "merged"]
-_PACKAGE = Path(__file__).parents[1]
-_ENGINE_ROOMS = ("core", "ops", "methods", "io", "engine", "recipe")
-_SCORING = ("encoder.py", "exam.py", "tasks.py")
+_SCORING = ("encoder.py", "demo/exam.py", "demo/tasks.py")
 
 
 class Row(NamedTuple):
@@ -103,16 +103,10 @@ class Study:
     @cached_property
     def _scoring(self) -> str:
         """Whatever besides weights can change an answer."""
-        code = code_digest(Path(__file__).parent, _SCORING)
+        code = code_digest(_SCORING)
         return digest_of(
             [self.corpus.digest, code, self.digests[PRETRAINED], torch.__version__, str(has_fast_bfloat16())]
         )
-
-    @cached_property
-    def _engine(self) -> str:
-        """Whatever besides recipe and inputs can change the weights that a merge in memory gives."""
-        files = sorted(path for room in _ENGINE_ROOMS for path in (_PACKAGE / room).rglob("*.[pc]*") if _is_code(path))
-        return code_digest(_PACKAGE, (path.relative_to(_PACKAGE).as_posix() for path in files))
 
     def answered(self, exam: Exam, key: Sequence[str], logits: Callable[[], Sequence[Tensor]]) -> Tensor:
         name = digest_of([self._scoring, "test" if exam is self.test else "validation", *key])
@@ -153,7 +147,7 @@ class Study:
         return Row(merge.title, merge.note, "merged", self.test.right(given), chosen, done)
 
     def _swept(self, text: str) -> Tensor:
-        key = ["swept", text, self._engine, *self.digests.values()]
+        key = ["swept", text, engine_digest(), *self.digests.values()]
         return self.answered(self.validation, key, lambda: self._logits_in_memory(text))
 
     def _logits_in_memory(self, text: str) -> Sequence[Tensor]:
@@ -170,7 +164,7 @@ class Study:
 
 def corpus_in(workdir: Path) -> tuple[Corpus, bool]:
     """The texts of the installed libraries, and whether an earlier run had collected them."""
-    code = code_digest(Path(__file__).parent, ("data.py", "tasks.py"))
+    code = code_digest(("demo/data.py", "demo/tasks.py"))
     versions: Mapping[str, str] = tasks.library_versions()
     name = digest_of([code, *(f"{library} {version}" for library, version in sorted(versions.items()))])
     path = workdir / "cache" / f"texts-{name}.json"
@@ -185,7 +179,3 @@ def corpus_in(workdir: Path) -> tuple[Corpus, bool]:
 def swept() -> tuple[Merge, ...]:
     """The merges that have a coefficient to choose."""
     return tuple(merge for merge in MERGES if merge.grid)
-
-
-def _is_code(path: Path) -> bool:
-    return path.suffix in (".py", ".c") and not path.name.endswith("_test.py")

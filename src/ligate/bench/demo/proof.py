@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ligate.bench.merging import child_environment, shipped
+from ligate.bench.demo.shipped import shipped
+from ligate.bench.merging import child_environment
 from ligate.core.errors import RecipeError, VerifyError
 
 WRONG = "wrong"

@@ -6,17 +6,15 @@ so the standard error treats a whole file as one draw, and the answers to one te
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ligate.bench.demo.tasks import Example
 from ligate.bench.encoder import Encoder, logits
-from ligate.bench.tasks import Example
 
 RESOLVED = 2.0  # a difference of fewer standard errors is not resolved
 
@@ -81,16 +79,3 @@ def paired(right_NT: Tensor, other_NT: Tensor, files_N: Tensor) -> Difference:
     sums = torch.zeros(count, dtype=torch.float64).index_add_(0, files_N, difference_N - mean)
     variance = sums.square().sum() * count / max(count - 1, 1)
     return Difference(100 * float(mean), 100 * float(variance.sqrt()) / len(difference_N))
-
-
-def remembered(folder: Path, key: str, compute: Callable[[], Tensor]) -> Tensor:
-    """Answers measured before under a key that names weights, texts and code; otherwise computed and written down."""
-    path = folder / f"{key}.json"
-    if path.is_file():
-        return torch.tensor(json.loads(path.read_text(encoding="utf-8")))
-    value = compute()
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value.tolist()), encoding="utf-8")
-    partial.replace(path)
-    return value

@@ -9,15 +9,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from ligate.bench import screen
 from ligate.bench.conflict import conflicts
+from ligate.bench.demo import screen
+from ligate.bench.demo.experts import PRETRAINED, prepare, pretrained_folder
+from ligate.bench.demo.proof import prove
+from ligate.bench.demo.report import page
+from ligate.bench.demo.results import Results
+from ligate.bench.demo.shipped import MERGES
+from ligate.bench.demo.study import Study, corpus_in, swept
 from ligate.bench.encoder import has_fast_bfloat16
-from ligate.bench.experts import PRETRAINED, prepare, pretrained_folder
-from ligate.bench.merging import MERGES
-from ligate.bench.proof import prove
-from ligate.bench.report import page
-from ligate.bench.results import Results
-from ligate.bench.study import Study, corpus_in, swept
 from ligate.bench.words import listed, seconds
 from ligate.core.errors import StorageError, VerifyError
 

@@ -8,11 +8,11 @@ from importlib.resources import files
 
 from ligate.bench import charts
 from ligate.bench.conflict import DENSITY
-from ligate.bench.exam import Difference
-from ligate.bench.proof import Proof, Shown
-from ligate.bench.results import AVERAGE, Results
-from ligate.bench.study import Row
-from ligate.bench.tasks import TASKS
+from ligate.bench.demo.exam import Difference
+from ligate.bench.demo.proof import Proof, Shown
+from ligate.bench.demo.results import AVERAGE, Results
+from ligate.bench.demo.study import Row
+from ligate.bench.demo.tasks import TASKS
 from ligate.bench.train import EPOCHS
 from ligate.bench.words import listed, megabytes, percent, points, seconds
 
@@ -23,7 +23,7 @@ def page(results: Results) -> str:
     """The whole document."""
     sections = (_opening, _table, _differences, _curves, _conflicts, _proofs, _method)
     body = "\n".join(part for section in sections for part in section(results))
-    style = files("ligate.bench").joinpath("report.css").read_text(encoding="utf-8")
+    style = files("ligate.bench.demo").joinpath("report.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

@@ -29,6 +29,6 @@ def run(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin are ten times slower on a busy machine
     from rich.console import Console
 
-    from ligate.bench.stages import play
+    from ligate.bench.demo.stages import play
 
     return play(Path(workdir), model, seed, console or Console())

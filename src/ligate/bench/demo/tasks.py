@@ -16,7 +16,7 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ligate.bench.data import Docstring, Split, docstrings, library_folders, source_files, without_templates
+from ligate.bench.demo.data import Docstring, Split, docstrings, library_folders, source_files, without_templates
 
 _FILES_PER_CELL = 48  # of one library and topic; bounds the time of reading
 _TEXTS_PER_FILE = 8  # so that no long file dominates

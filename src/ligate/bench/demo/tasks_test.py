@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ligate.bench.tasks import TASKS, Corpus, Example, drawn, read, save, topic_of
+from ligate.bench.demo.tasks import TASKS, Corpus, Example, drawn, read, save, topic_of
 
 
 @pytest.mark.parametrize(

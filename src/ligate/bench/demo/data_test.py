@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from ligate.bench.data import Docstring, docstrings, library_folders, prose, source_files, split_of, without_templates
+from ligate.bench.demo.data import (
+    Docstring,
+    docstrings,
+    library_folders,
+    prose,
+    source_files,
+    split_of,
+    without_templates,
+)
 from ligate.core.errors import InputError
 
 SOURCE = '''

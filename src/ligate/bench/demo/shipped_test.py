@@ -6,7 +6,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from ligate.bench.merging import MERGES, Merge, in_memory, shipped
+from ligate.bench.demo.shipped import MERGES, Merge, shipped
+from ligate.bench.merging import in_memory
 from ligate.recipe.parse import parse_text
 
 

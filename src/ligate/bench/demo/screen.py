@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ligate.bench.proof import Proof, Shown
-from ligate.bench.results import AVERAGE, Results
-from ligate.bench.study import Row
-from ligate.bench.tasks import TASKS
+from ligate.bench.demo.proof import Proof, Shown
+from ligate.bench.demo.results import AVERAGE, Results
+from ligate.bench.demo.study import Row
+from ligate.bench.demo.tasks import TASKS
 from ligate.bench.words import megabytes, percent, points, seconds
 
 

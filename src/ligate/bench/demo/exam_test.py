@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
 
-from ligate.bench.exam import Difference, accuracy, paired, remembered
+from ligate.bench.demo.exam import Difference, accuracy, paired
 
 
 def test_accuracy_is_told_per_task():
@@ -51,16 +50,3 @@ def test_less_than_two_standard_errors_is_not_resolved(difference: Difference, r
 def test_a_model_does_not_differ_from_itself():
     right = torch.tensor([[True], [False]])
     assert not paired(right, right, torch.arange(2)).resolved
-
-
-def test_answers_are_measured_once_for_a_key(tmp_path: Path):
-    calls: list[int] = []
-
-    def compute() -> torch.Tensor:
-        calls.append(1)
-        return torch.tensor([[1, 2], [3, 0]])
-
-    first = remembered(tmp_path / "answers", "key", compute)
-    assert torch.equal(first, remembered(tmp_path / "answers", "key", compute))
-    remembered(tmp_path / "answers", "other", compute)
-    assert len(calls) == 2

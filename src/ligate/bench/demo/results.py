@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from ligate.bench.conflict import Conflict
-from ligate.bench.exam import Difference, paired
-from ligate.bench.experts import Expert
-from ligate.bench.proof import Proof
-from ligate.bench.study import Curve, Row
-from ligate.bench.tasks import TASKS, Corpus
+from ligate.bench.demo.exam import Difference, paired
+from ligate.bench.demo.experts import Expert
+from ligate.bench.demo.proof import Proof
+from ligate.bench.demo.study import Curve, Row
+from ligate.bench.demo.tasks import TASKS, Corpus
 
 AVERAGE = "average"
 
