@@ -1,0 +1,94 @@
+"""Means with 95 % intervals, and paired differences, over questions and seeds.
+
+Every row answers the same questions, so differences are taken question by question. With m the mean over tasks of the
+mean over questions, averaged over S seeds, the variance of m has two parts, added up:
+
+    questions  G/(G-1) sum_g u_g^2, u_g the sum over the questions of source g of (x - task mean) / (N_task T), x being a
+               question's mean over the seeds: questions of one source, in whatever task, are one draw
+    seeds      the variance of the seeds' means over S: other seeds train on other data in another order
+
+The interval is Student's, with the degrees of freedom of Welch and Satterthwaite. What seeds and questions do together
+is in both parts, so the interval is a little too wide rather than too narrow. One seed says nothing about training:
+its interval is about the questions alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LEVEL = 0.95
+
+Values = Mapping[str, "Tensor"]
+
+
+class Estimate(NamedTuple):
+    """A mean with its standard error and the ends of its 95 % interval."""
+
+    mean: float
+    error: float
+    low: float
+    high: float
+
+    @property
+    def resolved(self) -> bool:
+        """Zero is outside of the interval: for a difference, that it is none of chance."""
+        return self.error > 0 and (self.low > 0 or self.high < 0)
+
+    def scaled(self, factor: float) -> Estimate:
+        low, high = sorted((factor * self.low, factor * self.high))
+        return Estimate(factor * self.mean, abs(factor) * self.error, low, high)
+
+
+def means(values: Values) -> dict[str, float]:
+    """The score of each task."""
+    return {task: float(each.double().mean()) for task, each in values.items()}
+
+
+def estimate(seeds: Sequence[Values], sources: Values) -> Estimate:
+    """Of the mean over tasks. One mapping per seed, all with the same questions.
+
+    >>> import torch
+    >>> told = estimate([{"a": torch.tensor([1.0, 1.0, 0.0, 0.0])}], {"a": torch.arange(4)})
+    >>> f"{told.mean:.2f} {told.error:.3f}"
+    '0.50 0.289'
+    """
+    import torch
+
+    each = [sum(means(values).values()) / len(values) for values in seeds]
+    mean = sum(each) / len(each)
+    groups = 1 + max(int(source.max()) for source in sources.values())
+    pull = torch.zeros(groups, dtype=torch.float64)
+    seen = torch.zeros(groups, dtype=torch.bool)
+    for task, source in sources.items():
+        x = torch.stack([values[task].double() for values in seeds]).mean(0)
+        pull.index_add_(0, source, (x - x.mean()) / (len(x) * len(sources)))
+        seen[source] = True
+    count = int(seen.sum())
+    by_questions = float(pull.square().sum()) * count / max(count - 1, 1)
+    by_seeds = sum((one - mean) ** 2 for one in each) / (len(each) - 1) / len(each) if len(each) > 1 else 0.0
+    return _interval(mean, (by_questions, count - 1), (by_seeds, len(each) - 1))
+
+
+def difference(seeds: Sequence[Values], others: Sequence[Values], sources: Values) -> Estimate:
+    """Of the first minus the second, question by question and seed by seed."""
+    apart = [
+        {task: one[task].double() - other[task].double() for task in sources}
+        for one, other in zip(seeds, others, strict=True)
+    ]
+    return estimate(apart, sources)
+
+
+def _interval(mean: float, *parts: tuple[float, int]) -> Estimate:
+    from scipy.special import stdtrit
+
+    variance = sum(part for part, _ in parts)
+    if variance <= 0:
+        return Estimate(mean, 0.0, mean, mean)
+    freedom = variance**2 / sum(part**2 / max(each, 1) for part, each in parts if part > 0)
+    reach = float(stdtrit(freedom, (1 + LEVEL) / 2)) * math.sqrt(variance)
+    return Estimate(mean, math.sqrt(variance), mean - reach, mean + reach)
