@@ -169,18 +169,15 @@ def _from_data(data: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> Results
 
 
 def _row(row: Mapping[str, Any], arrays: Mapping[str, Tensor], papers: Mapping[str, Paper]) -> Row:
-    cells = [
-        Cell(
-            **{
-                **cell,
-                "curve": [Point(**point) for point in cell["curve"]],
-                "cost": Cost(**cell["cost"]) if cell["cost"] else None,
-            },
-            answers=_answers(arrays, f"row/{row['id']}/{cell['seed']}/", papers),
-        )
-        for cell in row["cells"]
-    ]
-    return Row(**{**row, "cells": cells})
+    rest = {name: row[name] for name in row if name != "cells"}
+    return Row(**rest, cells=[_cell(cell, row["id"], arrays, papers) for cell in row["cells"]])
+
+
+def _cell(cell: Mapping[str, Any], row: str, arrays: Mapping[str, Tensor], papers: Mapping[str, Paper]) -> Cell:
+    rest = {name: cell[name] for name in cell if name not in ("curve", "cost")}
+    cost = Cost(**cell["cost"]) if cell["cost"] else None
+    curve = [Point(**point) for point in cell["curve"]]
+    return Cell(**rest, curve=curve, cost=cost, answers=_answers(arrays, f"row/{row}/{cell['seed']}/", papers))
 
 
 def _answers(arrays: Mapping[str, Tensor], start: str, papers: Mapping[str, Paper]) -> dict[str, dict[str, Tensor]]:

@@ -3,8 +3,8 @@
 Every row answers the same questions, so differences are taken question by question. With m the mean over tasks of the
 mean over questions, averaged over S seeds, the variance of m has two parts, added up:
 
-    questions  G/(G-1) sum_g u_g^2, u_g the sum over the questions of source g of (x - task mean) / (N_task T), x being a
-               question's mean over the seeds: questions of one source, in whatever task, are one draw
+    questions  G/(G-1) sum_g u_g^2, u_g the sum over the questions of source g of (x - task mean) / (N_task T), x being
+               a question's mean over the seeds: questions of one source, in whatever task, are one draw
     seeds      the variance of the seeds' means over S: other seeds train on other data in another order
 
 The interval is Student's, with the degrees of freedom of Welch and Satterthwaite. What seeds and questions do together

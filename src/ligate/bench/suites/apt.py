@@ -1,7 +1,7 @@
 """The package index of a Debian system with its descriptions, fetched by apt into a folder of its own.
 
-apt's own lists are neither read nor changed. Only the release itself is used, without its updates: it changes with point
-releases alone, so that many machines have the same texts for months.
+apt's own lists are neither read nor changed. Only the release itself is used, without its updates: it changes with
+point releases alone, so that many machines have the same texts for months.
 """
 
 from __future__ import annotations
