@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ligate.bench.demo.exam import Difference
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ligate.bench.demo.exam import Difference
 
 
 def percent(share: float) -> str:
