@@ -83,6 +83,18 @@ def difference(seeds: Sequence[Values], others: Sequence[Values], sources: Value
     return estimate(apart, sources)
 
 
+def apart(one: Estimate, other: Estimate) -> Estimate:
+    """The first minus the second when their questions or seeds differ, so that nothing can be paired.
+
+    The distances to the two nearer ends of the intervals are added as squares (Zou and Donner 2008), which for
+    estimates that share some of their luck is too wide rather than too narrow.
+    """
+    mean = one.mean - other.mean
+    low = mean - math.hypot(one.mean - one.low, other.high - other.mean)
+    high = mean + math.hypot(one.high - one.mean, other.mean - other.low)
+    return Estimate(mean, math.hypot(one.error, other.error), low, high)
+
+
 def _interval(mean: float, *parts: tuple[float, int]) -> Estimate:
     from scipy.special import stdtrit
 
