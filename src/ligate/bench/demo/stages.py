@@ -11,13 +11,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from ligate.bench.conflict import conflicts
 from ligate.bench.demo import screen
-from ligate.bench.demo.experts import PRETRAINED, prepare, pretrained_folder
+from ligate.bench.demo.experts import PRETRAINED, prepare
 from ligate.bench.demo.proof import prove
 from ligate.bench.demo.report import page
 from ligate.bench.demo.results import Results
 from ligate.bench.demo.shipped import MERGES
 from ligate.bench.demo.study import Study, corpus_in, swept
-from ligate.bench.encoder import has_fast_bfloat16
+from ligate.bench.encoder import has_fast_bfloat16, pretrained_folder
 from ligate.bench.words import listed, seconds
 from ligate.core.errors import StorageError, VerifyError
 

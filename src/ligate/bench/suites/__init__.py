@@ -1,0 +1,46 @@
+"""The suites by name. A suite's own module is imported when it runs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from ligate.core.errors import RecipeError
+from ligate.core.suggest import nearest
+
+if TYPE_CHECKING:
+    from ligate.bench.results import Results
+    from ligate.bench.suite import Request, Scale, Teller, Tier
+
+
+class Module(Protocol):
+    """What the module of a suite offers."""
+
+    SCALES: Mapping[Tier, Scale]
+
+    def play(self, request: Request, tell: Teller) -> Results: ...
+
+
+class Entry(NamedTuple):
+    """`needs` are importable names of the extra `bench`, besides transformers and scipy."""
+
+    module: str
+    says: str
+
+
+SUITES: Mapping[str, Entry] = {
+    "debian4": Entry("debian", "four text tasks on the Debian package index, one encoder"),
+    "debian8": Entry("debian", "eight text tasks on the Debian package index, one encoder"),
+    "sametask": Entry("sametask", "one task, experts of skewed parts of the data: merging against voting"),
+    "sametask-iid": Entry("sametask", "one task, experts of even parts of the data"),
+    "digits": Entry("digits", "networks from different initialisations: loss barriers between them"),
+    "lm": Entry("lm", "small causal language models by domain; checks mechanics, ranks nothing"),
+}
+
+
+def module_of(name: str) -> Module:
+    """Raises RecipeError for a name that no suite has."""
+    if name not in SUITES:
+        raise RecipeError(f"there is no suite '{name}'", hint=nearest(name, SUITES))
+    return importlib.import_module(f".{SUITES[name].module}", __package__)  # type: ignore[return-value]
