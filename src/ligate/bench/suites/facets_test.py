@@ -161,6 +161,14 @@ def texts_of(corpus: Corpus, task: str, source: str) -> list[Question]:
     return [one for part in corpus.task(task).questions.values() for one in part if one.source == source]
 
 
+def test_of_a_family_of_descriptions_one_stays_in_each_class(tmp_path: Path):
+    text = "adds rules of the {} tongue for the great spelling checker of all desktops"
+    family = [entry(f"spell-{word}", text.format(_WORDS[k - 1]), Section="mail") for k, word in enumerate(_WORDS)]
+    other = entry("spell-game", text.format("zebra"), Section="games")
+    found = questions(facets.corpus(write(tmp_path, [*usual(), *family, other])), "section")
+    assert sorted(found[source] for source in found if source.startswith("spell-")) == ["games", "mail"]
+
+
 @pytest.mark.parametrize(
     ("fields", "language"),
     [
