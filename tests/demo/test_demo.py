@@ -16,6 +16,7 @@ import ligate.bench.demo as demo
 import ligate.bench.demo.experts as experts
 import ligate.bench.demo.stages as stages
 import ligate.bench.demo.study as study
+import ligate.bench.encoder as encoder
 from ligate.bench.demo.shipped import MERGES
 from ligate.bench.demo.tasks import TASKS, Corpus, Example
 from ligate.core.errors import InputError
@@ -135,6 +136,6 @@ def test_a_folder_that_holds_no_encoder_is_an_error_with_a_hint(tmp_path: Path, 
 
 
 def test_without_the_weights_the_demo_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(experts, "_PACKAGE", "surely_not_installed")
+    monkeypatch.setattr(encoder, "_PACKAGE", "surely_not_installed")
     with pytest.raises(InputError, match=r"requirements-demo\.txt"):
-        experts.pretrained_folder(None)
+        encoder.pretrained_folder(None)

@@ -56,8 +56,12 @@ class TextWorld:
     questions: Mapping[str, Mapping[str, Sequence[Question]]]  # paper -> task -> questions
     length: int  # tokens after which a text is cut
 
-    @cached_property
+    @property
     def digest(self) -> str:
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         parts = [code_digest(_SCORING), str(self.length), torch.__version__, str(has_fast_bfloat16())]
         parts += [f"{paper} {task} {asked}" for paper, each in self.questions.items() for task, asked in each.items()]
         parts += [f"{task} {head.tolist()}" for task, head in self.heads.items()]

@@ -8,6 +8,7 @@ import typer
 
 from ligate.core.version import __version__
 
+from .bench import bench
 from .check import check
 from .demo import demo
 from .diff import diff
@@ -70,3 +71,4 @@ for verb in (
     demo,
 ):
     app.command()(verb)
+app.add_typer(bench)
