@@ -137,7 +137,7 @@ def train(architecture: Architecture, start: State | None, data: Digits, lesson:
         network = architecture.build()
         if start is not None:
             network.load_state_dict(dict(start))
-        optimizer = torch.optim.Adam(network.parameters(), lr=lesson.rate)
+        optimizer = torch.optim.Adam(network.parameters(), lr=lesson.rate, fused=True)
         for _ in range(lesson.epochs):
             for batch in torch.randperm(len(data)).split(_BATCH):
                 loss = nn.functional.cross_entropy(network(data.images[batch]), data.labels[batch])

@@ -1,0 +1,51 @@
+"""The straight line between two networks of one architecture, and the loss along it.
+
+The barrier is how far the loss rises above what lies evenly between the losses of the two ends, at the worst of eleven
+points: "Linear Mode Connectivity and the Lottery Ticket Hypothesis", arXiv 1912.05671. None means that the networks are
+alike but for weights that may be mixed; networks from different initialisations have one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ligate.bench.suite import State
+
+SHARES = tuple(n / 10 for n in range(11))  # of the second network
+_MIDDLE = SHARES.index(0.5)
+
+
+class Path(NamedTuple):
+    """Mean cross-entropy at each of SHARES, and for each of them and every question whether the answer is right."""
+
+    losses: Sequence[float]
+    right: Tensor  # [11, N] float64
+
+    @property
+    def barrier(self) -> float:
+        first, last = self.losses[0], self.losses[-1]
+        return max(loss - ((1 - share) * first + share * last) for share, loss in zip(SHARES, self.losses, strict=True))
+
+    @property
+    def midpoint(self) -> Tensor:
+        return self.right[_MIDDLE]
+
+    @property
+    def accuracies(self) -> list[float]:
+        return self.right.mean(1).tolist()
+
+
+def walk(a: State, b: State, logits: Callable[[State], Tensor], labels: Tensor) -> Path:
+    """Ask all networks on the line from a to b the questions whose answers are `labels`."""
+    scores = [logits(between(a, b, share)).double() for share in SHARES]
+    losses = [float(torch.nn.functional.cross_entropy(each, labels)) for each in scores]
+    return Path(losses, torch.stack([(each.argmax(1) == labels).double() for each in scores]))
+
+
+def between(a: State, b: State, share: float) -> dict[str, Tensor]:
+    """(1 - share) a + share b; the ends are the networks themselves."""
+    return {name: torch.lerp(value.float(), b[name].float(), share) for name, value in a.items()}
