@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ligate.bench.results import Results, Row
@@ -57,24 +58,28 @@ def good(metric: Metric, found: Estimate) -> bool:
     return found.resolved and (found.mean > 0) == metric.higher
 
 
-def plain(value: float) -> str:
-    """A number of unknown kind: four digits that say something.
-
-    >>> plain(0.48916), plain(12.0), plain(0.0)
-    ('0.4892', '12', '0')
-    """
-    return f"{value:.4g}".replace("-", "−")
-
-
 def further(found: Estimate) -> str:
-    half = f" ± {plain((found.high - found.low) / 2)}" if found.error > 0 else ""
-    return plain(found.mean) + half
+    """A number of unknown kind, as exact as its interval allows.
+
+    >>> further(Estimate(0.48916, 0.01, 0.46716, 0.51116)), further(Estimate(12.0, 0.0, 12.0, 12.0))
+    ('0.489 ± 0.022', '12')
+    """
+    half = (found.high - found.low) / 2
+    if not half > 0:
+        return f"{found.mean:.4g}".replace("-", "−")
+    decimals = max(0, 1 - math.floor(math.log10(half)))
+    return f"{found.mean:.{decimals}f} ± {half:.{decimals}f}".replace("-", "−")
 
 
-def coefficients(chosen: Sequence[Chosen]) -> str:
+def coefficients(found: Sequence[Chosen]) -> str:
     """One value if all seeds agree, else one for each; a star marks an end of the range."""
-    told = [f"{one.value:g}{'*' if one.at_edge else ''}" for one in chosen]
+    told = [f"{one.value:g}{'*' if one.at_edge else ''}" for one in found]
     return ", ".join(told if len(set(told)) > 1 else told[:1])
+
+
+def chosen(line: Line) -> str:
+    """`lambda 0.4, 0.5`; nothing where nothing was chosen."""
+    return f"{line.row.coefficient} {coefficients(line.chosen)}".strip() if line.chosen else ""
 
 
 def count(value: float) -> str:
