@@ -19,7 +19,7 @@ from ligate.bench.kept import code_digest, digest_of
 from ligate.bench.suites.apt import Lists, lists
 from ligate.bench.suites.packages import Package, packages
 from ligate.bench.texts import Corpus, Question, Split, TextTask
-from ligate.core.errors import InputError
+from ligate.core.errors import InputError, StorageError
 
 _CODE = ("suites/apt.py", "suites/facets.py", "suites/packages.py", "texts.py")
 _SPLITS: Mapping[Split, int] = {"train": 70, "validation": 80, "test": 100}  # each up to this percentile
@@ -57,7 +57,11 @@ def corpus(store: Path) -> Corpus:
     key = digest_of([code_digest(_CODE), *(part for path in files for part in (path.name, path.read_bytes()))])
     kept = store / f"facets-{key}.json"
     if not kept.is_file():
-        texts.save(_built(index), kept)
+        built = _built(index)
+        try:
+            texts.save(built, kept)
+        except OSError as error:
+            raise StorageError(f"cannot be written: {error.strerror}", where=str(kept)) from error
     return texts.read(kept)
 
 
