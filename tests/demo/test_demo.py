@@ -17,6 +17,7 @@ import ligate.bench.demo.experts as experts
 import ligate.bench.demo.stages as stages
 import ligate.bench.demo.study as study
 import ligate.bench.encoder as encoder
+import tiny_encoder
 from ligate.bench.demo.shipped import MERGES
 from ligate.bench.demo.tasks import TASKS, Corpus, Example
 from ligate.core.errors import InputError
@@ -41,23 +42,8 @@ def small_corpus() -> Corpus:
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("tiny-bert")
     phrases = {word for task in TASKS for phrase in task.phrases for word in re.findall(r"\w+", phrase.lower())}
-    vocabulary = {word: number for number, word in enumerate(["[PAD]", "[UNK]", *WORDS, *sorted(phrases)])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=64
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48
-    )
-    BertModel(config).save_pretrained(folder)
-    return folder
+    return tiny_encoder.make(tmp_path_factory.mktemp("tiny-bert"), [*WORDS, *sorted(phrases)])
 
 
 @pytest.fixture

@@ -30,7 +30,8 @@ class Search(NamedTuple):
     def next(self, tried: Mapping[float, float], budget: int) -> float | None:
         """What to try next: first an even grid with most of the budget, then beside the best value so far.
 
-        `tried` maps values to what they are worth, more being better. Of equals the smallest value counts as the best.
+        `tried` maps values to what they are worth, more being better; of equals the smallest value counts as the best.
+        None when the budget is spent, or when the values beside the best have its first three digits.
         """
         grid = self.grid(budget)
         if len(tried) < len(grid):
@@ -41,7 +42,8 @@ class Search(NamedTuple):
         at = values.index(best(tried))
         gaps = [(values[i], values[i + 1]) for i in (at - 1, at) if 0 <= i < len(values) - 1]
         low, high = max(gaps, key=lambda gap: gap[1] / gap[0])
-        return _rounded(math.sqrt(low * high))
+        between = _rounded(math.sqrt(low * high))
+        return None if between in tried else between
 
     def grid(self, budget: int) -> list[float]:
         count = max(2, math.ceil(0.6 * budget))

@@ -29,7 +29,7 @@ from ligate.bench.suite import (
 )
 from ligate.bench.suites import facets
 from ligate.bench.textnets import School
-from ligate.bench.texts import Corpus, Question, Split
+from ligate.bench.texts import Corpus, Question, Split, in_turn
 from ligate.bench.textworld import DROPPED, TYPOS, TextWorld, damaged
 from ligate.bench.tournament import tournament
 
@@ -83,7 +83,7 @@ def papers(
     """The questions of every paper, the same for all seeds."""
 
     def asked(tasks: Sequence[str], split: Split) -> dict[str, list[Question]]:
-        return {name: list(corpus.task(name).questions[split])[: sizes[split]] for name in tasks}
+        return {name: in_turn(corpus.task(name).questions[split], sizes[split]) for name in tasks}
 
     test = asked(names, "test")
     found = {VALIDATION: asked(names, "validation"), TEST: test}
@@ -93,8 +93,9 @@ def papers(
 
 
 def drawn(questions: Sequence[Question], count: int, seed: int) -> list[Question]:
-    """Some of the questions; another seed draws others, in another order."""
-    return sorted(questions, key=lambda one: blake2s(f"{seed}/{one.source}/{one.text}".encode()).digest())[:count]
+    """Some of the questions, the classes in turn; another seed draws others, in another order."""
+    mixed = sorted(questions, key=lambda one: blake2s(f"{seed}/{one.source}/{one.text}".encode()).digest())
+    return in_turn(mixed, count)
 
 
 def _facts(corpus: Corpus, sizes: Mapping[str, int], world: World) -> dict[str, str]:

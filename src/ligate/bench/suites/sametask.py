@@ -18,7 +18,7 @@ from ligate.bench.suite import JOINT, TEST, VALIDATION, Request, Scale, Task, Te
 from ligate.bench.suites import facets
 from ligate.bench.suites.debian import drawn
 from ligate.bench.textnets import School
-from ligate.bench.texts import Corpus, Question
+from ligate.bench.texts import Corpus, Question, in_turn
 from ligate.bench.textworld import DROPPED, TYPOS, TextWorld, damaged
 from ligate.bench.tournament import tournament
 
@@ -58,9 +58,9 @@ def world(corpus: Corpus, request: Request, seed: int, tell: Teller) -> TextWorl
     union = school.trained(
         JOINT, {TASK: [one for share in shares for one in share]}, corpus.tasks, seed, sizes["epochs"]
     )
-    test = {TASK: list(task.questions["test"])[: sizes["test"]]}
+    test = {TASK: in_turn(task.questions["test"], sizes["test"])}
     asked = {
-        VALIDATION: {TASK: list(task.questions["validation"])[: sizes["validation"]]},
+        VALIDATION: {TASK: in_turn(task.questions["validation"], sizes["validation"])},
         TEST: test,
         TYPOS: damaged(test, TYPOS),
         DROPPED: damaged(test, DROPPED),
