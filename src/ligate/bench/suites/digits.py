@@ -26,7 +26,7 @@ from ligate.bench.suites import digits_data
 from ligate.bench.suites.digits_aligners import ALIGNERS, Alignment
 from ligate.bench.suites.digits_data import CLASSES, digits
 from ligate.bench.suites.digits_networks import Architecture, Kind, Lesson, kept, logits, seed_of, train, training_key
-from ligate.bench.suites.digits_paths import SHARES, Path, between, walk
+from ligate.bench.suites.digits_paths import SHARES, Walk, between, walk
 from ligate.bench.weights import read_weights, write_weights
 from ligate.core.errors import LigateError, RecipeError
 from ligate.core.suggest import nearest
@@ -204,9 +204,9 @@ def _right(scores: Tensor) -> Tensor:
 
 def _walked(
     seed: int, pairs: Sequence[Pair], name: str, alignment: Alignment, request: Request, tell: Teller
-) -> tuple[Cell, dict[str, Path]]:
+) -> tuple[Cell, dict[str, Walk]]:
     """Align the second network of every pair that the row can align, and walk to it from the first."""
-    paths: dict[str, Path] = {}
+    paths: dict[str, Walk] = {}
     seconds = 0.0
     try:
         for pair in [pair for pair in pairs if pair.left.kind in alignment.kinds]:
@@ -228,7 +228,7 @@ def _walked(
     return Cell(seed, {TEST: midpoints}, cost=Cost(stored, 1, seconds), extras=barriers), paths
 
 
-def _path(architecture: Architecture, first: State, second: State) -> Path:
+def _path(architecture: Architecture, first: State, second: State) -> Walk:
     test = digits()["test"]
     return walk(first, second, lambda state: logits(architecture, state, test.images), test.labels)
 

@@ -19,7 +19,7 @@ SHARES = tuple(n / 10 for n in range(11))  # of the second network
 _MIDDLE = SHARES.index(0.5)
 
 
-class Path(NamedTuple):
+class Walk(NamedTuple):
     """Mean cross-entropy at each of SHARES, and for each of them and every question whether the answer is right."""
 
     losses: Sequence[float]
@@ -39,11 +39,11 @@ class Path(NamedTuple):
         return self.right.mean(1).tolist()
 
 
-def walk(a: State, b: State, logits: Callable[[State], Tensor], labels: Tensor) -> Path:
+def walk(a: State, b: State, logits: Callable[[State], Tensor], labels: Tensor) -> Walk:
     """Ask all networks on the line from a to b the questions whose answers are `labels`."""
     scores = [logits(between(a, b, share)).double() for share in SHARES]
     losses = [float(torch.nn.functional.cross_entropy(each, labels)) for each in scores]
-    return Path(losses, torch.stack([(each.argmax(1) == labels).double() for each in scores]))
+    return Walk(losses, torch.stack([(each.argmax(1) == labels).double() for each in scores]))
 
 
 def between(a: State, b: State, share: float) -> dict[str, Tensor]:
