@@ -7,29 +7,23 @@ English has no expert: it shows what the experts and their merges forget.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from ligate.bench.encoder import has_fast_bfloat16
-from ligate.bench.kept import code_digest, digest_of, settle, stamp
-from ligate.bench.suite import JOINT, OUTSIDE, PRETRAINED, TEST, VALIDATION, Request, Scale, Task, Teller, Tier, Trained
+from ligate.bench.results import Results
+from ligate.bench.suite import BITS_PER_BYTE, OUTSIDE, TEST, VALIDATION, Request, Scale, Task, Teller, Tier, World
 from ligate.bench.suites import lm_network, lm_texts
 from ligate.bench.suites.lm_network import Sizes
+from ligate.bench.suites.lm_school import NEEDS, School
 from ligate.bench.suites.lm_texts import Domain
 from ligate.bench.suites.lm_world import LmWorld, Windows, cut
-from ligate.bench.weights import read_weights
+from ligate.bench.tournament import tournament
 from ligate.core.errors import InputError
 
 if TYPE_CHECKING:
     import torch
     from tokenizers import Tokenizer
-    from torch import Tensor
 
 WHY_NO_RANKING = (
     "Minutes of training give no pretrained basin: merges win back only a fraction of what the experts gained, and "
@@ -70,26 +64,20 @@ SCALES: Mapping[Tier, Scale] = {
     "full": Scale(seeds=(0, 1), budget=10, sizes=_FULL._asdict()),
 }
 
-_ENGLISH = "english"
+METHODS: Mapping[Tier, Sequence[str]] = {
+    "smoke": ("task_arithmetic",),
+    "standard": ("task_arithmetic", "ties"),
+    "full": ("task_arithmetic", "ties", "dare_linear", "tsv_m"),
+}
 _DOMAINS: Mapping[Tier, Sequence[str]] = {
     "smoke": lm_texts.CODE,
     "standard": (*lm_texts.LANGUAGES, *lm_texts.CODE),
     "full": (*lm_texts.LANGUAGES, *lm_texts.CODE),
 }
-_ENGLISH_SHARE = 0.5
-_BASE_RATE, _RATE = 2e-3, 3e-4  # with larger rates than the last, experts leave the base and averages get worse than it
-_TOKENIZER_SHARE = 0.25  # of the training texts
-_TRAINING = ("encoder.py", "suites/lm.py", "suites/lm_network.py")
-_NEEDS = ("transformers", "tokenizers")
 
 
-class Course(NamedTuple):
-    """How one network is trained: from the base (or from nothing, for the base itself) on shares of domains."""
-
-    label: str
-    shares: Mapping[str, float]
-    steps: int
-    rate: float
+def play(request: Request, tell: Teller) -> Results:
+    return tournament(request, tell, world, METHODS[request.tier], _told, metric=BITS_PER_BYTE, ranks=False)
 
 
 def world(request: Request, seed: int, tell: Teller) -> LmWorld:
@@ -101,15 +89,14 @@ def world(request: Request, seed: int, tell: Teller) -> LmWorld:
     _check(request)
     sizes = Sizes(**SCALES[request.tier].sizes)
     domains = lm_texts.domains(_DOMAINS[request.tier], sizes.text, request.store)
-    school = School(domains, sizes, seed, request.store / "networks", tell)
-    others = [school.trained(course) for course in school.courses if course.label in (PRETRAINED, JOINT)]
-    experts = [school.trained(course) for course in school.courses if course.label not in (PRETRAINED, JOINT)]
-    base = others[0].folder
-    tokenizer = lm_network.load_tokenizer(base)
+    school = School(domains, sizes, seed, request.store, tell)
+    base, *experts, joint = school.networks()
+    tokenizer = lm_network.load_tokenizer(base.folder)
     tasks = [Task(each.name, each.name if each.name in school.taught else None) for each in domains]
     windows = papers(domains, tasks, tokenizer, sizes)
-    network = lm_network.shaped_like(base)
-    return LmWorld(seed, tasks, experts, others, network, tokenizer, windows, _facts(domains, sizes, network))
+    network = lm_network.shaped_like(base.folder)
+    facts = _facts(domains, sizes, network) | {"bytes per token": _bytes_per_token(windows)}
+    return LmWorld(seed, tasks, experts, [base, joint], network, tokenizer, windows, facts)
 
 
 def papers(
@@ -128,91 +115,6 @@ def papers(
     return {paper: each for paper, each in found.items() if each}
 
 
-@dataclass
-class School:
-    """Trains the networks of one seed that are not there yet."""
-
-    domains: Sequence[Domain]
-    sizes: Sizes
-    seed: int
-    store: Path
-    tell: Teller
-
-    @property
-    def taught(self) -> list[str]:
-        """The domains that have experts."""
-        return [each.name for each in self.domains if each.name != _ENGLISH]
-
-    @property
-    def courses(self) -> Iterator[Course]:
-        """The base first."""
-        sizes, even = self.sizes, dict.fromkeys(self.taught, 1.0 / len(self.taught))
-        english = _ENGLISH_SHARE if len(self.taught) < len(self.domains) else 0.0
-        mix = {name: share * (1 - english) for name, share in even.items()} | ({_ENGLISH: english} if english else {})
-        yield Course(PRETRAINED, mix, sizes.base_steps, _BASE_RATE)
-        for name in self.taught:
-            yield Course(name, {name: 1.0}, sizes.expert_steps, _RATE)
-        yield Course(JOINT, even, sizes.joint_steps, _RATE)
-
-    @cached_property
-    def key(self) -> str:
-        """Of everything that decides the networks, and nothing that only decides what they are asked."""
-        versions = [f"{name} {version(name)}" for name in ("torch", *_NEEDS)]
-        trained = self.sizes._replace(validation=0, test=0)
-        data = [each.digest for each in self.domains]
-        return digest_of(
-            [*data, code_digest(_TRAINING), str(trained), str(self.seed), *versions, str(has_fast_bfloat16())]
-        )
-
-    def trained(self, course: Course) -> Trained:
-        """The network of a course, trained now unless it is there."""
-        folder = self.store / self.key / course.label
-        if stamp(folder, self.key) is None:
-            began = time.perf_counter()
-            network = self._taught(course)
-            facts = {"seconds": time.perf_counter() - began, "windows": course.steps * self.sizes.batch}
-            settle(folder, self.key, facts, lambda place: lm_network.save(network, self._tokenizer, place))
-        told = stamp(folder, self.key) or {}
-        return Trained(course.label, folder, int(told["windows"]), float(told["seconds"]))
-
-    def _taught(self, course: Course) -> torch.nn.Module:
-        if course.label == PRETRAINED:
-            network = lm_network.new_network(self.sizes, self._tokenizer, self.seed)
-        else:
-            base = self.store / self.key / PRETRAINED
-            network = lm_network.shaped_like(base)
-            lm_network.set_weights(network, read_weights(base))
-        lm_network.train(
-            network,
-            self._streams,
-            course.shares,
-            sizes=self.sizes,
-            end=lm_network.end_of(self._tokenizer),
-            steps=course.steps,
-            rate=course.rate,
-            seed=int(digest_of([course.label, str(self.seed)])[:8], 16),
-            progress=lambda done, total: self.tell.counts(f"seed {self.seed}: {course.label}", done, total),
-        )
-        return network
-
-    @cached_property
-    def _tokenizer(self) -> Tokenizer:
-        """That of the base where it is there, else a new one."""
-        base = self.store / self.key / PRETRAINED
-        if stamp(base, self.key) is not None:
-            return lm_network.load_tokenizer(base)
-        texts = [text for each in self.domains for text in _texts(each)[: int(_TOKENIZER_SHARE * len(_texts(each)))]]
-        return lm_network.new_tokenizer(texts, self.sizes.vocabulary)
-
-    @cached_property
-    def _streams(self) -> Mapping[str, Tensor]:
-        return {each.name: lm_network.stream(_texts(each), self._tokenizer) for each in self.domains}
-
-
-def _texts(domain: Domain) -> list[str]:
-    return [each.text for each in domain.documents["train"]]
-
-
 def _check(request: Request) -> None:
     if request.model is not None:
         raise InputError(
@@ -220,13 +122,17 @@ def _check(request: Request) -> None:
             where="--model",
             hint="leave it out, or use the suite `own` for networks of yours.",
         )
-    missing = [name for name in _NEEDS if find_spec(name) is None]
+    missing = [name for name in NEEDS if find_spec(name) is None]
     if missing:
         raise InputError(
             f"the suite needs {', '.join(missing)}",
             where="bench lm",
             hint="install them with `pip install 'ligate[demo]'`.",
         )
+
+
+def _told(world: World) -> Mapping[str, str]:
+    return world.facts if isinstance(world, LmWorld) else {}
 
 
 def _facts(domains: Sequence[Domain], sizes: Sizes, network: torch.nn.Module) -> dict[str, str]:
@@ -238,3 +144,9 @@ def _facts(domains: Sequence[Domain], sizes: Sizes, network: torch.nn.Module) ->
         **{f"domain {each.name}": each.told() for each in domains},
         "why no ranking": WHY_NO_RANKING,
     }
+
+
+def _bytes_per_token(windows: Mapping[str, Mapping[str, Windows]]) -> str:
+    """Bits per byte times this is the logarithm to base 2 of the perplexity per token."""
+    asked = {task: each for paper in (TEST, OUTSIDE) for task, each in windows.get(paper, {}).items()}
+    return ", ".join(f"{task} {each.bytes_per_token:.2f}" for task, each in asked.items())

@@ -15,6 +15,7 @@ from ligate.bench.statistics import means
 from ligate.bench.suite import OUTSIDE, TEST, VALIDATION, Request, Scale, Teller
 from ligate.bench.suites import lm, lm_network
 from ligate.bench.suites.lm_network import EMBEDDING, FILLER, HEAD, Sizes
+from ligate.bench.suites.lm_school import School
 from ligate.bench.suites.lm_texts import Document, Domain, split
 from ligate.bench.suites.lm_world import LmWorld, bits, cut, per_byte
 from ligate.core.errors import InputError
@@ -46,10 +47,13 @@ def world(store: Path) -> LmWorld:
 
 
 def _world(store: Path, seed: int = 0, tell: Teller | None = None) -> LmWorld:
-    request = Request("lm", "smoke", store / "out", store, (seed,), 2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lm, "SCALES", {"smoke": Scale((0,), 2, TINY._asdict())})
-        return lm.world(request, seed, tell or Teller())
+        return lm.world(_request(store), seed, tell or Teller())
+
+
+def _request(store: Path) -> Request:
+    return Request("lm", "smoke", store / "out", store, (0,), 2)
 
 
 def test_every_byte_of_a_text_is_counted_once(world: LmWorld):
@@ -155,12 +159,12 @@ def test_a_second_run_finds_all_networks_and_a_killed_one_trains_what_is_missing
 
 def test_the_key_follows_data_seed_and_training_but_not_the_questions():
     documents = split(Document(str(number), "owls fly") for number in range(9))
-    school = lm.School([Domain("c", documents)], TINY, 0, Path(), Teller())
-    same = lm.School(school.domains, TINY._replace(test=99), 0, Path(), Teller())
+    school = School([Domain("c", documents)], TINY, 0, Path(), Teller())
+    same = School(school.domains, TINY._replace(test=99), 0, Path(), Teller())
     others = [
-        lm.School([Domain("c", {"train": documents["test"], "test": [], "validation": []})], TINY, 0, Path(), Teller()),
-        lm.School(school.domains, TINY, 1, Path(), Teller()),
-        lm.School(school.domains, TINY._replace(expert_steps=11), 0, Path(), Teller()),
+        School([Domain("c", {"train": documents["test"], "test": [], "validation": []})], TINY, 0, Path(), Teller()),
+        School(school.domains, TINY, 1, Path(), Teller()),
+        School(school.domains, TINY._replace(expert_steps=11), 0, Path(), Teller()),
     ]
     assert same.key == school.key
     assert len({school.key, *(other.key for other in others)}) == 4
@@ -170,7 +174,7 @@ def test_english_has_no_expert_and_is_asked_outside():
     from itertools import pairwise
 
     domains = [Domain(name, split([])) for name in ("english", "german", "python")]
-    base, *experts, joint = lm.School(domains, TINY, 0, Path(), Teller()).courses
+    base, *experts, joint = School(domains, TINY, 0, Path(), Teller()).courses
     assert base.shares == {"german": 0.25, "python": 0.25, "english": 0.5}
     assert [each.label for each in experts] == ["german", "python"] and "english" not in joint.shares
     assert all(sum(a.shares.values()) == sum(b.shares.values()) for a, b in pairwise([base, *experts, joint]))
@@ -192,3 +196,15 @@ def test_a_pretrained_network_from_elsewhere_is_refused(tmp_path: Path):
     request = Request("lm", "smoke", tmp_path, tmp_path, (0,), 2, model="somewhere")
     with pytest.raises(InputError, match="trains its own networks"):
         lm.world(request, 0, Teller())
+
+
+def test_a_contest_is_played_to_its_end_and_ranks_nothing(store: Path, world: LmWorld, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lm, "SCALES", {"smoke": Scale((0,), 2, TINY._asdict())})
+    results = lm.play(_request(store)._replace(methods=()), Teller())
+    assert not results.ranks and not results.metric.higher
+    assert not [cell.failed for row in results.rows for cell in row.cells if cell.failed]
+    scores = {row.id: means(row.cells[0].answers[TEST]) for row in results.rows}
+    assert scores["pretrained"] == means(world.ask(world.state("pretrained"), TEST))
+    assert scores["individual"]["c"] == means(world.ask(world.state("c"), TEST))["c"]
+    assert {"average", "joint", "ensemble-logits", "ensemble-probabilities"} <= set(scores)
+    assert results.facts["bytes per token"].startswith("python ")

@@ -153,7 +153,7 @@ def _code(name: str) -> dict[str, Path]:
     if name == PYTHON:
         library = Path(sysconfig.get_path("stdlib"))
         files = {f"{PYTHON}/{_under(library, path)}": path for path in library.rglob("*.py")}
-        return {each: path for each, path in files.items() if not set(_NOT_PYTHONS_OWN) & set(path.parts)}
+        return {each: path for each, path in files.items() if not set(_NOT_PYTHONS_OWN) & set(each.split("/"))}
     torch = find_spec("torch")
     places = [Path("/usr/include")]
     places += [Path(each) / "include" for each in (torch.submodule_search_locations or [] if torch else [])]

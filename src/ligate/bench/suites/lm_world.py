@@ -48,6 +48,10 @@ class Windows(NamedTuple):
     sizes: Tensor  # [N] float64, bytes
     sources: Tensor  # [N] int64
 
+    @property
+    def bytes_per_token(self) -> float:
+        return float(self.sizes.sum()) / int((self.tokens != FILLER).sum())
+
 
 @dataclass
 class LmWorld:
@@ -62,8 +66,12 @@ class LmWorld:
     windows: Mapping[str, Mapping[str, Windows]]  # paper -> task -> windows
     facts: Mapping[str, str]
 
-    @cached_property
+    @property
     def digest(self) -> str:
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         parts = [code_digest(_SCORING), torch.__version__, str(has_fast_bfloat16()), str(self.network.config)]
         parts += [self.tokenizer.to_str()]
         for paper, each in self.windows.items():
@@ -93,11 +101,7 @@ class LmWorld:
 
     def perplexity(self, values: Values, paper: str) -> dict[str, float]:
         """Per token of this world's tokenizer, which bits per byte do not depend on."""
-        found: dict[str, float] = {}
-        for task, score in means(values).items():
-            windows = self.windows[paper][task]
-            found[task] = 2 ** (score * float(windows.sizes.sum()) / int((windows.tokens != FILLER).sum()))
-        return found
+        return {task: 2 ** (score * self.windows[paper][task].bytes_per_token) for task, score in means(values).items()}
 
     def _with(self, state: State) -> torch.nn.Module:
         network = copy.deepcopy(self.network)
