@@ -1,8 +1,8 @@
 """The straight line between two networks of one architecture, and the loss along it.
 
-The barrier is how far the loss rises above what lies evenly between the losses of the two ends, at the worst of eleven
-points: "Linear Mode Connectivity and the Lottery Ticket Hypothesis", arXiv 1912.05671. None means that the networks are
-alike but for weights that may be mixed; networks from different initialisations have one.
+The barrier is how far the loss rises, at the worst of eleven points, above the line between the losses of the two ends:
+"The Role of Permutation Invariance in Linear Mode Connectivity of Neural Networks", arXiv 2110.06296. Where there is
+none, any mixture of the two networks answers about as well as they do.
 """
 
 from __future__ import annotations
