@@ -126,14 +126,14 @@ def _averages(told: Summary) -> Table:
     results, metric = told.results, told.results.metric
     tasks = len(results.papers["test"].sources) if "test" in results.papers else 0
     title = (
-        f"{results.suite}, {results.tier}: {telling.heading(metric)}, mean over {tasks} "
+        f"{escape(results.suite)}, {results.tier}: {telling.heading(metric)}, mean over {tasks} "
         f"task{'s' if tasks != 1 else ''}, {telling.seeds(results.seeds)}"
     )
     table = _table(title, BRACKETS)
     table.add_column("", no_wrap=True)
     table.add_column("average", justify="right", no_wrap=True)
     if told.baseline:
-        table.add_column(f"minus {told.baseline.title.lower()}", justify="right")
+        table.add_column(escape(f"minus {told.baseline.title.lower()}"), justify="right")
     experts = any(line.relative for line in told.lines)
     if experts:
         table.add_column("of the experts", justify="right")

@@ -73,7 +73,8 @@ def scores(told: Summary) -> Iterator[str]:
     yield (
         f"<p>{escape(telling.heading(metric).capitalize())}. Each column is shaded from its worst "
         '<span class="scale"></span> to its best value. Small numbers are half of a 95 % interval; differences in '
-        'brackets are not resolved: their interval holds zero. <span class="live">A click on a heading sorts.</span></p>'
+        "brackets are not resolved: their interval holds zero. "
+        '<span class="live">A click on a heading sorts.</span></p>'
     )
     yield grid.table(told.lines, columns, lambda line: _name(told, line))
     yield "</section>"
