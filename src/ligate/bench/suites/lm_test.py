@@ -18,7 +18,7 @@ from ligate.bench.suites.lm_network import EMBEDDING, FILLER, HEAD, Sizes
 from ligate.bench.suites.lm_school import School
 from ligate.bench.suites.lm_texts import Document, Domain, split
 from ligate.bench.suites.lm_world import LmWorld, bits, cut, per_byte
-from ligate.core.errors import InputError
+from ligate.core.errors import InputError, NonFiniteError
 from ligate.verbs.merge import merge
 
 TINY = Sizes(
@@ -144,6 +144,12 @@ def test_a_head_that_left_the_embedding_is_refused(world: LmWorld):
 def test_weights_of_another_network_are_refused(world: LmWorld):
     with pytest.raises(InputError, match="do not fit"):
         world.ask({"a": torch.zeros(2)}, TEST)
+
+
+def test_a_network_that_answers_nan_is_told(world: LmWorld):
+    state = world.state("c")
+    with pytest.raises(NonFiniteError, match="paper test, task"):
+        world.ask({**state, "model.norm.weight": torch.full_like(state["model.norm.weight"], torch.nan)}, TEST)
 
 
 def test_a_second_run_finds_all_networks_and_a_killed_one_trains_what_is_missing(store: Path, world: LmWorld):

@@ -25,7 +25,7 @@ from ligate.bench.suite import OUTSIDE, TEST, VALIDATION, How, Paper, State, Tas
 from ligate.bench.suites.lm_network import FILLER, end_of, logits, set_weights, token_bytes
 from ligate.bench.suites.lm_texts import Document
 from ligate.bench.weights import read_weights
-from ligate.core.errors import InputError
+from ligate.core.errors import InputError, NonFiniteError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -113,7 +113,14 @@ class LmWorld:
         found: dict[str, Tensor] = {}
         for task, windows in self.windows[paper].items():
             parts = [bits(networks, weights, how, part, end) for part in windows.tokens.split(_BATCH)]
-            found[task] = per_byte(torch.cat(parts), windows.sizes)
+            needed = torch.cat(parts)
+            if not needed.isfinite().all():
+                raise NonFiniteError(
+                    "the network answers with NaN or infinity",
+                    where=f"paper {paper}, task {task}",
+                    hint="its weights are broken or far too large: look at the merge that made it.",
+                )
+            found[task] = per_byte(needed, windows.sizes)
         return found
 
     @cached_property
