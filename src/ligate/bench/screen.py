@@ -199,7 +199,7 @@ def _elsewhere(told: Summary) -> Iterator[RenderableType]:
 def _extras(told: Summary) -> Iterator[RenderableType]:
     names = list(dict.fromkeys(name for line in told.lines for name in line.extras))
     columns = [
-        Column(escape(name), [telling.further(line.extras[name]) if name in line.extras else "" for line in told.lines])
+        Column(_short(name), [telling.further(line.extras[name]) if name in line.extras else "" for line in told.lines])
         for name in names
     ]
     if columns:
@@ -255,7 +255,7 @@ def _share(value: float | None) -> str:
 
 def _short(title: str) -> str:
     """A heading over narrow numbers: one word to a line, long ones broken at their hyphens."""
-    return escape("\n".join(re.sub(r"(?<=\w{3})-(?=\w{3})", "- ", title).split()))
+    return escape("\n".join(re.sub(r"(?<=[a-z]{4})-(?=[a-z]{4})", "- ", title).split()))
 
 
 def _width(table: Table, console: Console, options: ConsoleOptions) -> int:

@@ -16,6 +16,12 @@ def linear(low: float, high: float, start: float, stop: float) -> Scale:
     return lambda value: start + (value - low) / span * (stop - start)
 
 
+def ratios(low: float, high: float, start: float, stop: float) -> Scale:
+    """As `linear`, with equal distances for equal ratios."""
+    even = linear(math.log(low), math.log(high), start, stop)
+    return lambda value: even(math.log(value))
+
+
 def ticks(low: float, high: float, step: int) -> list[float]:
     """The multiples of a step within a range."""
     first = int(-(-low // step))
@@ -39,6 +45,17 @@ def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
         if last - first < most:
             return [round(n * step, max(0, -exponent)) for n in range(first, last + 1)]
     return [low, high]
+
+
+def ratio_ticks(low: float, high: float) -> list[float]:
+    """Multiples of powers of ten by 1, 2 and 5.
+
+    >>> ratio_ticks(0.05, 2.0)
+    [0.05, 0.1, 0.2, 0.5, 1.0, 2.0]
+    """
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    every = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
+    return [tick for tick in every if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
 
 
 def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:

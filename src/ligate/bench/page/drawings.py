@@ -121,17 +121,19 @@ def _stack(
         yield svg.text(at + 40, label + 4, told, f"of-{line.row.group}")
 
 
-def sweep(line: Line, metric: Metric, limits: tuple[float, float]) -> str:
-    """Validation score over the coefficient, a line per seed; a ring where the best ends the range."""
+def sweep(line: Line, seeds: Sequence[int], metric: Metric, limits: tuple[float, float]) -> str:
+    """Validation score over the coefficient: a line per seed, in its colour; a ring where the best ends the range."""
     width, height, left, right, top, bottom = 350.0, 230.0, 46.0, 14.0, 12.0, 38.0
     cells = [cell for cell in line.row.done if cell.curve]
     tried = sorted({point.value for cell in cells for point in cell.curve})
-    x, y = svg.linear(tried[0], tried[-1], left, width - right), svg.linear(*limits, height - bottom, top)
+    wide = tried[0] > 0 and tried[-1] >= 8 * tried[0]
+    scale, marks = (svg.ratios, svg.ratio_ticks) if wide else (svg.linear, svg.round_ticks)
+    x, y = scale(tried[0], tried[-1], left, width - right), svg.linear(*limits, height - bottom, top)
     parts = [*svg.y_axis(y, svg.round_ticks(*limits, 5), left, width - right, "{:g}")]
-    for tick in svg.round_ticks(tried[0], tried[-1], 6):
+    for tick in marks(tried[0], tried[-1]):
         parts.append(svg.text(x(tick), height - bottom + 17, f"{tick:g}", "middle"))
     parts.append(svg.text((left + width - right) / 2, height - 4, line.row.coefficient or "coefficient", "middle"))
-    inside = [part for number, cell in enumerate(cells) for part in _curve(cell, number, metric, x, y)]
+    inside = [part for cell in cells for part in _curve(cell, seeds.index(cell.seed), metric, x, y)]
     box = (
         f'x="{left - 8:g}" y="{top - 8:g}" width="{width - left - right + 16:g}" height="{height - top - bottom + 8:g}"'
     )

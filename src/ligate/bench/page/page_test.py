@@ -145,6 +145,13 @@ def test_a_coefficient_that_ruins_a_network_does_not_flatten_the_sweeps():
     assert "Lines leave the drawing" in page(replace(made, rows=rows))
 
 
+def test_a_seed_keeps_its_colour_where_another_failed():
+    text = page(many(count=20))
+    dare = text[text.index('aria-label="Validation score of DARE') :]
+    colours = re.findall('class="line (c[0-9])"', dare[: dare.index("</figure>")])
+    assert colours == ["c0", "c2"]  # seed 1 failed
+
+
 def test_the_drawing_of_conflicts_needs_conflicts():
     made = many(seeds=1, count=20)
     assert "Sign conflict" in page(made)

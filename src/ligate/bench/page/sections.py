@@ -183,8 +183,8 @@ def ensembles(told: Summary) -> Iterator[str]:
         yield (
             f"<p>{side} the diagonal a merge does better than every ensemble here. The best ensemble is picked for "
             "each task with its test score in view, which favours ensembles. Named and large: "
-            f"{escape(first.row.title)}; the small dots are the other merges. Single tasks carry no "
-            "intervals here.</p></div>"
+            f"{escape(first.row.title)}{'; the small dots are the other merges' if len(merges) > 1 else ''}. Single "
+            "tasks carry no intervals here.</p></div>"
         )
         yield f"<figure>{drawings.duel(best, merges, first, metric)}</figure></div>"
     yield "</section>"
@@ -196,7 +196,7 @@ def sweeps(told: Summary) -> Iterator[str]:
         return
     metric = told.results.metric
     limits = drawings.sweep_limits(lines, metric)
-    most = max(sum(1 for cell in line.row.done if cell.curve) for line in lines)
+    drawn = sorted({cell.seed for line in lines for cell in line.row.done if cell.curve})
     yield "<section><h2>How the coefficients were chosen</h2>"
     yield (
         f"<p>Every method had the same budget of {told.results.budget} coefficients per seed. Each was merged and "
@@ -204,19 +204,18 @@ def sweeps(told: Summary) -> Iterator[str]:
         "met the test. One line per seed; the large dot is the choice. A ring marks a choice at the end of its range: "
         f"a better value may lie outside, and the method may be better than it looks.{_cut(lines, told, limits)}</p>"
     )
-    seeds_drawn = list(told.results.seeds)[:most]
-    yield _legend([f"seed {seed}" for seed in seeds_drawn] if most > 1 else [])
+    yield _legend([f"seed {seed}" for seed in drawn] if len(drawn) > 1 else [])
     yield '<div class="charts">'
     for line in lines:
         yield f'<figure><h3>{grid.title(line)} <span class="note">{escape(telling.chosen(line))}</span></h3>'
-        yield drawings.sweep(line, metric, limits) + "</figure>"
+        yield drawings.sweep(line, drawn, metric, limits) + "</figure>"
     yield "</div></section>"
 
 
 def _cut(lines: Sequence[Line], told: Summary, limits: tuple[float, float]) -> str:
     every = [told.results.metric.scale * point.mean for line in lines for cell in line.row.done for point in cell.curve]
     inside = limits[0] <= min(every) and max(every) <= limits[1]
-    return "" if inside else " Lines leave the drawing where a coefficient ruins the network."
+    return "" if inside else " Lines leave the drawing where the score is far worse."
 
 
 def _legend(names: Sequence[str]) -> str:
