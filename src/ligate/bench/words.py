@@ -30,7 +30,9 @@ def signed(value: float, digits: int = 0) -> str:
 
 
 def seconds(value: float) -> str:
-    """`0.42 s`, `12 s`, `3 min 05 s`."""
+    """`3.1 ms`, `0.42 s`, `12 s`, `3 min 05 s`."""
+    if value < 0.0095:
+        return f"{1000 * value:.2g} ms"
     if value < 9.95:
         return f"{value:.2g} s" if value < 1 else f"{value:.1f} s"
     if value < 119.5:
