@@ -10,6 +10,7 @@ from ligate.bench import charts, telling
 from ligate.bench.conflict import DENSITY, Conflict
 from ligate.bench.page import drawings, grid
 from ligate.bench.page.grid import Cell, Column
+from ligate.bench.statistics import Estimate
 from ligate.bench.suite import PRETRAINED, TEST
 from ligate.bench.summary import INDIVIDUAL, Line, Summary
 from ligate.bench.words import listed, megabytes, seconds
@@ -272,21 +273,18 @@ def between(told: Summary) -> Iterator[str]:
 
 def further(told: Summary) -> Iterator[str]:
     names = list(dict.fromkeys(name for line in told.lines for name in line.extras))
-    if not names:
-        return
     lines = [line for line in told.lines if line.extras]
-    columns = [
-        Column(
-            name,
-            [
-                Cell(escape(telling.further(each)), each.mean) if (each := line.extras.get(name)) else grid.EMPTY
-                for line in lines
-            ],
-        )
-        for name in names
-    ]
-    yield "<section><h2>Further numbers</h2><p>Means over seeds; ± is half of a 95 % interval over the seeds.</p>"
-    yield grid.table(lines, columns, grid.title) + "</section>"
+    if names:
+        yield "<section><h2>Further numbers</h2><p>Means over seeds; ± is half of a 95 % interval over the seeds.</p>"
+        columns = [Column(name, [_extra(line.extras.get(name)) for line in lines]) for name in names]
+        yield grid.table(lines, columns, grid.title) + "</section>"
+
+
+def _extra(found: Estimate | None) -> Cell:
+    if found is None:
+        return grid.EMPTY
+    mean, sign, half = telling.further(found).partition("±")
+    return Cell(mean + (f'<span class="half">{sign}{half}</span>' if half else ""), found.mean)
 
 
 def elsewhere(told: Summary) -> Iterator[str]:
