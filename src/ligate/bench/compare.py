@@ -34,7 +34,7 @@ class Change(NamedTuple):
     difference: Estimate | None
     paired: bool
     note: str
-    chosen: tuple[str, str]  # coefficients
+    chosen: tuple[str, str]  # coefficients under the seeds that both have
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _settings(one: Results, other: Results) -> Iterator[Setting]:
 def _told(results: Results) -> dict[str, str]:
     """Whatever decides the numbers, in words."""
     papers = {
-        f"questions on `{name}`": f"{telling.questions(results, name):,}; {paper.says}"
+        f"questions on `{name}`": "; ".join(filter(None, (f"{telling.questions(results, name):,}", paper.says)))
         for name, paper in results.papers.items()
     }
     return {
@@ -88,15 +88,17 @@ def _told(results: Results) -> dict[str, str]:
 
 def _change(first: Results, row: Row, second: Results, same: Row) -> Change:
     ends = summary.estimate(first, row), summary.estimate(second, same)
-    chosen = _coefficients(row), _coefficients(same)
+    seeds = {cell.seed for cell in row.done} & {cell.seed for cell in same.done}
+    chosen = _coefficients(row, seeds), _coefficients(same, seeds)
     difference, paired, note = _difference(first, row, second, same)
     return Change(row, *ends, difference, paired, note, chosen)
 
 
-def _coefficients(row: Row) -> str:
-    return telling.coefficients(
-        [summary.Chosen(cell.seed, cell.chosen, cell.at_edge) for cell in row.done if cell.chosen is not None]
-    )
+def _coefficients(row: Row, seeds: set[int]) -> str:
+    """Those of seeds that both have: another seed may choose another value without anything having changed."""
+    cells = sorted((cell for cell in row.done if cell.seed in seeds), key=lambda cell: cell.seed)
+    found = [summary.Chosen(cell.seed, cell.chosen, cell.at_edge) for cell in cells if cell.chosen is not None]
+    return telling.coefficients(found)
 
 
 def _difference(first: Results, row: Row, second: Results, same: Row) -> tuple[Estimate | None, bool, str]:

@@ -106,3 +106,11 @@ def test_a_coefficient_that_moved_is_told():
     moved = [replace(cell, chosen=0.8, at_edge=True) for cell in one.rows[0].cells]
     told = change(one, replace(one, rows=[replace(one.rows[0], cells=moved)]))
     assert told.chosen == ("", "0.8*")
+
+
+def test_a_seed_that_only_one_has_moves_no_coefficient():
+    both = hand({"ties": [BEFORE, BEFORE]})
+    cells = [replace(cell, chosen=value) for cell, value in zip(both.rows[0].cells, (0.4, 0.6), strict=True)]
+    two = replace(both, rows=[replace(both.rows[0], cells=cells)])
+    one = replace(both, rows=[replace(both.rows[0], cells=cells[:1])])
+    assert change(two, one).chosen == ("0.4", "0.4")

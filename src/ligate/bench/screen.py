@@ -24,7 +24,7 @@ from ligate.bench.results import Results
 from ligate.bench.statistics import Estimate
 from ligate.bench.suite import Metric
 from ligate.bench.summary import Line, Summary, summarise
-from ligate.bench.words import listed, megabytes, seconds
+from ligate.bench.words import megabytes, seconds
 
 BRACKETS = "± is half of a 95 % interval; in brackets: not resolved, the interval holds zero"
 
@@ -94,7 +94,7 @@ def compared(comparison: Comparison) -> Iterable[RenderableType]:
         yield Text("Settings, questions and facts are the same.")
     for which, rows in (("first", comparison.only_one), ("second", comparison.only_other)):
         if rows:
-            yield Text(f"Only in the {which}: {listed([row.title for row in rows])}.")
+            yield Text(f"Only in the {which}: {'; '.join(row.title for row in rows)}.")
     if comparison.changes:
         yield _changes(comparison)
 
