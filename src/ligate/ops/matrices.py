@@ -84,9 +84,9 @@ def averaged(base: Tensor, tuned: Tensor, scale: float) -> Tensor:
 
 
 def working_bytes(shape: Sequence[int], kernels: Kernels, squares: float) -> int:
-    """Memory of so many float64 squares of a matrix's smaller side, and of a handful of its blocks."""
+    """Memory of so many float64 squares of a matrix's smaller side, and of ten blocks: two pieces go side by side."""
     numel = math.prod(shape)
     if len(shape) < 2 or (len(shape) > 2 and kernels == "average"):
         return 8 * numel * 3
     side = min(shape[0], numel // max(shape[0], 1))
-    return int(8 * (squares * side * side + 5 * min(numel, AT_ONCE)))
+    return int(8 * (squares * side * side + 10 * min(numel, AT_ONCE)))
