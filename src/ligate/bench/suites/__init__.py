@@ -40,7 +40,9 @@ SUITES: Mapping[str, Entry] = {
 
 
 def module_of(name: str) -> Module:
-    """Raises RecipeError for a name that no suite has."""
+    """Of a suite, or of the file about one's own models. Raises RecipeError for a name that no suite has."""
+    if name.endswith((".yaml", ".yml")):
+        return importlib.import_module(".own", __package__)  # type: ignore[return-value]
     if name not in SUITES:
         raise RecipeError(f"there is no suite '{name}'", hint=nearest(name, SUITES))
     return importlib.import_module(f".{SUITES[name].module}", __package__)  # type: ignore[return-value]
