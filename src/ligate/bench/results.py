@@ -115,7 +115,7 @@ def save(results: Results, folder: Path) -> None:
 
 
 def load(folder: Path) -> Results:
-    """Raises InputError for a folder without results, or with results of another format."""
+    """The results in a folder. InputError for one without results, or with results of another format."""
     import numpy as np
     import torch
 

@@ -21,7 +21,7 @@ FILE = "results.csv"
 MEAN = "mean"
 COLUMNS: tuple[str, ...] = (
     "row", "title", "group", "uses", "seed", "paper", "task", "metric", "score", "low", "high",
-    "baseline", "difference", "difference_low", "difference_high", "resolved", "relative",
+    "baseline", "difference", "difference_low", "difference_high", "resolved", "relative", "closed",
     "coefficient", "chosen", "at_edge", "seconds", "peak_bytes", "parameters", "passes", "failed",
 )  # fmt: skip
 
@@ -66,7 +66,7 @@ def _cells(row: Row) -> Iterator[Fields]:
 
 
 def _means(line: Line, baseline: Row | None) -> Fields:
-    fields: Fields = {"seed": MEAN, "task": MEAN, "paper": TEST, "relative": line.relative_mean}
+    fields: Fields = {"seed": MEAN, "task": MEAN, "paper": TEST, "relative": line.relative_mean, "closed": line.closed}
     fields |= _ends("score", "", line.average) | _ends("difference", "difference_", line.against)
     if line.against and baseline:
         fields |= {"baseline": baseline.id, "resolved": _word(line.against.resolved)}

@@ -45,6 +45,7 @@ class Line:
         average: mean over all tasks; None for a row that did not answer all of them.
         against: this row minus the baseline.
         relative: task -> score over the score of the individual expert.
+        closed: how much of the way from the pretrained network (0) to the individual experts (1) the average went.
         outside: mean over the tasks that were not merged, and what it changed from the pretrained network.
         robustness: paper -> what the average changes when the same questions are put with typos, or with gaps.
         cost: mean seconds, most memory.
@@ -56,6 +57,7 @@ class Line:
     average: Estimate | None
     against: Estimate | None
     relative: Mapping[str, float]
+    closed: float | None
     outside: Estimate | None
     forgetting: Estimate | None
     robustness: Mapping[str, Estimate]
@@ -155,6 +157,7 @@ def _line(results: Results, row: Row, baseline: Row | None) -> Line:
         average=estimate(results, row),
         against=difference(results, row, baseline) if compared and baseline else None,
         relative=_relative(results, row),
+        closed=_closed(results, row),
         outside=estimate(results, row, OUTSIDE),
         forgetting=difference(results, row, pretrained, OUTSIDE) if pretrained and row is not pretrained else None,
         robustness={name: found for name in CHANGED_PAPERS if (found := _change(results, row, name)) is not None},
@@ -197,6 +200,20 @@ def _relative(results: Results, row: Row) -> dict[str, float]:
         if ratios:
             found[task] = _mean(ratios)
     return found
+
+
+def _closed(results: Results, row: Row) -> float | None:
+    ends = [results.row(PRETRAINED), results.row(INDIVIDUAL)]
+    found = [answers(results, one) if one else {} for one in (*ends, row)]
+    seeds = [seed for seed in found[2] if all(seed in each for each in found)]
+    if not seeds or row in ends:
+        return None
+    low, high, here = (_mean([_average(each[seed]) for seed in seeds]) for each in found)
+    return (here - low) / (high - low) if high != low else None
+
+
+def _average(values: Values) -> float:
+    return _mean(list(statistics.means(values).values()))
 
 
 def _change(results: Results, row: Row, paper: str) -> Estimate | None:

@@ -60,11 +60,11 @@ def run(
         keep=keep,
         tell=teller,
     )
-    from ligate.bench import screen
+    from ligate.bench import plain, screen
     from ligate.bench.summary import summarise
 
     if json:
-        say_json(summarise(results).as_data())
+        say_json(plain.summary(summarise(results)))
     elif not quiet:
         _print(screen.tables(results))
         say(f"Report   {out / 'report.html'}")
@@ -78,13 +78,13 @@ def compare(
     json: Json = False,
 ) -> None:
     """What changed between two runs: rows, averages with intervals, settings."""
-    from ligate.bench import screen
+    from ligate.bench import plain, screen
     from ligate.bench.compare import compare as compared
     from ligate.bench.results import load
 
     found = compared(load(one), load(other))
     if json:
-        say_json(found.as_data())
+        say_json(plain.comparison(found))
     else:
         _print(screen.compared(found))
 

@@ -144,11 +144,13 @@ def experts(told: Summary) -> Iterator[str]:
     ]
     means = [line.relative_mean for line in lines]
     columns.append(Column("mean", [_share(each, None, "mean") for each in means], low=not metric.higher))
+    columns.append(Column("gap closed", [_share(line.closed, None) for line in lines]))
     better = "" if metric.higher else " More than 100 is worse than the expert."
     yield "<section><h2>Against the experts, task by task</h2>"
     yield (
         "<p>Score as a percentage of what the expert of that task scores. One shading for the whole table, from its "
-        f'worst <span class="scale"></span> to its best.{better}</p>'
+        f'worst <span class="scale"></span> to its best.{better} Gap closed: how much of the way from the pretrained '
+        "network to the experts the average went.</p>"
     )
     yield grid.table(lines, columns, grid.title) + "</section>"
 
