@@ -23,7 +23,7 @@ from ligate.bench.kept import digest_of, engine_digest, folder_digest, remembere
 from ligate.bench.merging import Merged, in_memory, on_disk
 from ligate.bench.results import Cell, Cost, Point, Row
 from ligate.bench.statistics import means
-from ligate.bench.suite import VALIDATION, Metric, Request, State, Teller, Trained, Values, World
+from ligate.bench.suite import PRETRAINED, VALIDATION, Metric, Request, State, Teller, Trained, Values, World
 from ligate.core.errors import LigateError
 from ligate.recipe.parse import parse_text
 
@@ -60,6 +60,7 @@ class _Arena:
     request: Request
     sign: float  # 1 where more is better
     tell: Teller
+    _one: tuple[kinds.Rule, State] | None = None  # the last merge of scale 1
 
     def cell(self, contestant: Contestant) -> Cell:
         try:
@@ -94,6 +95,11 @@ class _Arena:
     @cached_property
     def digests(self) -> Mapping[str, str]:
         return {label: folder_digest(one.folder) for label, one in self.trained.items()}
+
+    @cached_property
+    def _labels(self) -> Mapping[str, str]:
+        """For recipes whose sources are in memory: each is found by its label."""
+        return {label: label for label in self.trained}
 
     @property
     def budget(self) -> int:
@@ -159,12 +165,17 @@ class _Arena:
         return curve
 
     def _tried(self, rule: kinds.Rule, value: float) -> Values:
-        text = recipe_text(rule, self.world, value, {label: label for label in self.trained})
+        text = recipe_text(rule, self.world, value, self._labels)
+        key = ["merge", text, engine_digest(), *self._inputs(text)]
+        return self._asked(VALIDATION, key, lambda: self.world.ask(self._scaled(rule, value), VALIDATION))
 
-        def ask() -> Values:
-            return self.world.ask(in_memory(text, _Lazily(self.world.state, self.trained)), VALIDATION)
-
-        return self._asked(VALIDATION, ["merge", text, engine_digest(), *self._inputs(text)], ask)
+    def _scaled(self, rule: kinds.Rule, scale: float) -> State:
+        """What `scale` adds to the base is so many times what 1 adds, for every rule: one merge tells them all."""
+        if self._one is None or self._one[0] is not rule:
+            text = recipe_text(rule, self.world, 1.0, self._labels, dtype="float32")
+            self._one = rule, in_memory(text, _Lazily(self.world.state, self.trained))
+        base = self.world.state(PRETRAINED)
+        return {name: _along(base.get(name), one, scale) for name, one in self._one[1].items()}
 
     def _scored_on_disk(self, name: str, rule: kinds.Rule, chosen: float | None) -> tuple[Answers, Cost]:
         """Write the recipe, merge by it, ask the result."""
@@ -173,7 +184,7 @@ class _Arena:
         folders = {label: os.path.relpath(one.folder.absolute(), place) for label, one in self.trained.items()}
         write_whole(recipe, recipe_text(rule, self.world, chosen, folders))
         out = place / "merged" / f"seed-{self.world.seed}" / _as_file(name)
-        known = recipe_text(rule, self.world, chosen, {label: label for label in self.trained})
+        known = recipe_text(rule, self.world, chosen, self._labels)
         note = self.request.store / "merges" / f"{digest_of([known, engine_digest(), *self._inputs(known)])}.json"
         done = _noted(note)
         if done is None or self.request.keep:
@@ -220,6 +231,14 @@ class _Lazily(Mapping[str, "State"]):
 
     def __len__(self) -> int:
         return len(self._labels)
+
+
+def _along(base: Tensor | None, one: Tensor, scale: float) -> Tensor:
+    """From the base so many times as far as `one` is, in the base's own type."""
+    if base is None or not base.is_floating_point():
+        return one
+    start = base.float()
+    return (start + scale * (one.float() - start)).to(base.dtype)
 
 
 def _noted(note: Path) -> Merged | None:

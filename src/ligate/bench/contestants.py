@@ -16,14 +16,14 @@ from ligate.core.method import Card
 from ligate.methods import _catalogue
 
 AVERAGE = "average"
+SCALE = "scale"  # in every rule that has it, a factor of what is added to the base
 _SUMS = ("task_arithmetic", "dare_linear", "breadcrumbs", "della_linear", "magmax")  # of N task vectors: small scales
 _WRITTEN = re.compile(r"([\w/]+)\s*(?:\((.*)\))?$")
 
 
 class Search(NamedTuple):
-    """A positive coefficient is looked for between two values, on a scale of ratios."""
+    """A positive `scale` is looked for between two values, by ratios."""
 
-    parameter: str
     low: float
     high: float
 
@@ -91,7 +91,7 @@ class Contestant:
 
     def __post_init__(self) -> None:
         search = self.kind.search if isinstance(self.kind, Rule) else None
-        object.__setattr__(self, "coefficient", search.parameter if search else "")
+        object.__setattr__(self, "coefficient", SCALE if search else "")
 
 
 def best(tried: Mapping[float, float]) -> float:
@@ -133,19 +133,21 @@ def merged(written: str) -> Contestant:
     if (most is not None and most < 3) or fewest > 2:
         raise RecipeError("takes one model beside the base" if most == 1 else f"takes {most} models", where=card.id)
     short = card.id.rpartition("/")[2]
-    search = search_of(card, short) if "scale" in card.params and "scale" not in fixed else None
+    search = search_of(short) if SCALE in card.params and SCALE not in fixed else None
     uses: tuple[Use, ...] = ("validation labels",) if search else ("nothing",)
     name = short + (f"({fits[2].replace(' ', '')})" if fits[2] else "")
     title = card.title + (f" ({fits[2]})" if fits[2] else "")
     return Contestant(name, title, "merge", uses, Rule(card.id, fixed, search))
 
 
-def search_of(card: Card, short: str) -> Search:
-    return Search("scale", 0.05, 2.0) if short in _SUMS else Search("scale", 0.2, 5.0)
+def search_of(short: str) -> Search:
+    return Search(0.05, 2.0) if short in _SUMS else Search(0.2, 5.0)
 
 
-def recipe_text(rule: Rule, world: World, value: float | None, paths: Mapping[str, str]) -> str:
-    """The merge as a recipe, with the coefficient set."""
+def recipe_text(
+    rule: Rule, world: World, value: float | None, paths: Mapping[str, str], dtype: str | None = None
+) -> str:
+    """The merge as a recipe, with the coefficient set. Without `dtype` the result is stored as the models are."""
     card = _catalogue.load(rule.method)
     labels = [one.label for one in world.experts]
     with_base = card.base != "unused" and PRETRAINED in paths
@@ -155,13 +157,14 @@ def recipe_text(rule: Rule, world: World, value: float | None, paths: Mapping[st
     merge["models"] = labels
     parameters: dict[str, object] = dict(rule.fixed)
     if rule.search is not None and value is not None:
-        parameters[rule.search.parameter] = value
+        parameters[SCALE] = value
     if rule.by_size:
         parameters["weight"] = {one.label: float(one.size) for one in world.experts}
     if parameters:
         merge["parameters"] = parameters
     sources = {label: paths[label] for label in ([PRETRAINED] if with_base else []) + labels}
-    return yaml.safe_dump({"sources": sources, "merge": merge, "seed": world.seed}, sort_keys=False)
+    output = {"output": {"dtype": dtype}} if dtype else {}
+    return yaml.safe_dump({"sources": sources, "merge": merge, **output, "seed": world.seed}, sort_keys=False)
 
 
 def _references(world: World) -> list[Contestant]:

@@ -3,12 +3,15 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 import yaml
 
-from ligate.bench.contestants import AVERAGE, Rule, Search, averaged, best, contestants, merged, recipe_text
+from ligate.bench.contestants import AVERAGE, SCALE, Rule, Search, averaged, best, contestants, merged, recipe_text
 from ligate.bench.suite import JOINT, PRETRAINED, Task, Trained
 from ligate.core.errors import LigateError
+from ligate.ops.notebook import site
 from ligate.recipe.parse import parse_text
+from ligate.verbs.methods import cards
 
 
 class Place:
@@ -23,7 +26,7 @@ class Place:
         self.experts = [Trained(name, None, size, 0.0) for name, size in zip(("one", "two"), sizes, strict=True)]
 
 
-SEARCH = Search("scale", 0.2, 5.0)
+SEARCH = Search(0.2, 5.0)
 
 
 def searched(worth, budget: int) -> dict[float, float]:
@@ -122,6 +125,21 @@ def test_a_recipe_is_one_that_ligate_reads():
     sized = yaml.safe_load(recipe_text(averaged(by_size=True).kind, Place(1, 3), None, paths))
     assert sized["merge"]["parameters"]["weight"] == {"one": 1.0, "two": 3.0}
     assert PRETRAINED not in sized["sources"]
+
+
+RULES = [card for card in cards() if SCALE in card.params and card.models[1] is None and card.base == "required"]
+
+
+@pytest.mark.parametrize("card", RULES, ids=lambda card: card.id)
+def test_scale_is_a_factor_of_what_is_added(card):
+    """A search merges once, at scale 1, and goes so many times as far."""
+    generator = torch.Generator().manual_seed(0)
+    base = torch.randn(24, 32, dtype=torch.float64, generator=generator)
+    tuned = torch.stack([base + 0.1 * torch.randn(24, 32, dtype=torch.float64, generator=generator) for _ in range(3)])
+    steps = {"steps": 3} if "steps" in card.params else {}
+    where = {"site": site("w", base.shape, "abc")} if card.id.rpartition("/")[2][:4] in ("dare", "dell") else {}
+    one, far = (card.function(base, tuned, scale=scale, **steps, **where) - base for scale in (1.0, 2.5))
+    torch.testing.assert_close(far, 2.5 * one, rtol=1e-9, atol=1e-12)
 
 
 def test_a_rule_without_a_search_keeps_its_own_default():

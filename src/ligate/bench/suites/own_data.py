@@ -19,6 +19,7 @@ from ligate.core.suggest import nearest
 
 FEWEST = 10  # questions of a task on a paper: fewer tell nothing
 _WHOLE = re.compile(r"[0-9]+")
+_STATE = ""  # beside the columns of a data set with images: a mark of what is in it
 _UNNAMED = re.compile(r"LABEL_[0-9]+")
 _LONGEST_FIELD = 1 << 24  # characters of a field of a CSV file
 
@@ -40,9 +41,10 @@ class Table(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """An image that is opened when it is needed; `name` is what tells it from others."""
+    """An image that is opened when it is needed. `name` tells it from others, `mark` from what it was before."""
 
     name: str
+    mark: str
     open: Callable[[], Any]
 
 
@@ -61,6 +63,11 @@ class Asked(NamedTuple):
     def key(self) -> str:
         return self.content.name if isinstance(self.content, Picture) else "\n".join(self.content)
 
+    @property
+    def all_of_it(self) -> str:
+        """What a network sees, for digests."""
+        return self.content.mark if isinstance(self.content, Picture) else repr(self.content)
+
 
 @dataclass(frozen=True)
 class TaskData:
@@ -74,7 +81,7 @@ class TaskData:
 
     @property
     def digest(self) -> str:
-        told = [repr([(one.key, one.source, one.answer) for one in self.questions[part]]) for part in PARTS]
+        told = [repr([(one.all_of_it, one.source, one.answer) for one in self.questions[part]]) for part in PARTS]
         return digest_of([self.name, repr(self.labels), *told])
 
 
@@ -130,13 +137,13 @@ def _content(spec: TaskSpec, table: Table, row: Row) -> Content:
 
 def _picture(row: Row, value: Any, start: Path) -> Picture:
     if callable(value):
-        return Picture(row.where, value)
+        return Picture(row.where, f"{row.where} {row.values.get(_STATE, '')}", value)
     if not isinstance(value, str):
         raise InputError("has no path of an image", where=row.where, hint="files name images by path.")
     path = start / value
     if not path.is_file():
         raise InputError(f"there is no image '{value}'", where=row.where, hint=f"paths start at {start}.")
-    return Picture(value, lambda: _opened(path))
+    return Picture(value, digest_of([path.read_bytes()]), lambda: _opened(path))
 
 
 def _opened(path: Path) -> Any:
@@ -346,6 +353,9 @@ def _records(found: Any, name: str, columns: Mapping[str, str]) -> Iterator[Row]
     """Images stay where they are until they are asked for."""
     image = columns.get("image")
     light = found.remove_columns([image]) if image else found
+    state = getattr(found, "_fingerprint", "")
     for number, values in enumerate(light):
-        told = {image: lambda number=number: found[number][image].convert("RGB")} if image else {}
+        told: dict[str, Any] = {}
+        if image:
+            told = {image: lambda number=number: found[number][image].convert("RGB"), _STATE: state}
         yield Row(f"{name}, row {number}", {**values, **told})

@@ -106,6 +106,7 @@ class HarnessWorld:
                 tasks=list(names),
                 num_fewshot=shots,
                 samples={name: list(self.numbers[paper][task]) for name, task in names.items()},
+                device="cuda" if torch.cuda.is_available() else "cpu",
                 task_manager=self.manager,
                 log_samples=True,
                 bootstrap_iters=0,

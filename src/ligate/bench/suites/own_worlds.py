@@ -58,7 +58,7 @@ class Graded:
     def _digest(self) -> str:
         parts = [code_digest(_SCORING), torch.__version__, self.network.digest]
         for paper, each in self.questions.items():
-            told = {task: [(one.key, one.source, one.answer) for one in asked] for task, asked in each.items()}
+            told = {task: [(one.all_of_it, one.source, one.answer) for one in asked] for task, asked in each.items()}
             parts.append(f"{paper} {told}")
         return digest_of(parts)
 
