@@ -31,7 +31,7 @@ def nudged(model: torch.nn.Module, seed: int, size: float = 0.05) -> torch.nn.Mo
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for value in model.parameters():
-            value += size * torch.randn(value.shape, generator=draw)
+            value.add_(size * torch.randn(value.shape, generator=draw))
     return model
 
 
