@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -332,8 +333,10 @@ def _of_dataset(spec: TaskSpec, part: Part) -> Table:
     if find_spec("datasets") is None:
         hint = "`pip install datasets`, or give a file with `data:`."
         raise InputError("to read a data set by its id takes the library datasets", where=str(spec.place), hint=hint)
+    os.environ["HF_DATASETS_TRUST_REMOTE_CODE"] = "0"  # read at import; older versions would ask, and run what they get
     import datasets  # pyright: ignore[reportMissingImports]
 
+    datasets.disable_progress_bars()
     split = spec.files[part]
     try:
         found = datasets.load_dataset(spec.dataset, spec.config or None, split=split)

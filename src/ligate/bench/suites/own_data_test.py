@@ -62,10 +62,10 @@ def test_lines_of_json_and_parquet_say_the_same_as_a_csv(folder: Path):
     assert loaded(folder, "data: a.jsonl, split: {validation: 0.3}").digest == loaded(
         folder, "data: a.csv, split: {validation: 0.3}").digest  # fmt: skip
     if importlib.util.find_spec("pyarrow"):
-        import pyarrow
+        import pyarrow as pa
         from pyarrow import parquet
 
-        parquet.write_table(pyarrow.Table.from_pylist(records), folder / "a.parquet")
+        parquet.write_table(pa.Table.from_pylist(records), folder / "a.parquet")
         assert loaded(folder, "data: a.parquet, split: {validation: 0.3}").digest == loaded(
             folder, "data: a.csv, split: {validation: 0.3}").digest  # fmt: skip
 

@@ -54,7 +54,7 @@ def place(tmp_path: Path) -> Path:
     lines = ["image,label"]
     for number in range(60):
         name = list(COLOURS)[number % 3]
-        Image.new("RGB", (9, 9), tuple((value + number) % 256 for value in COLOURS[name])).save(
+        Image.new("RGB", (9, 9), tuple(min(value + number // 2, 255) for value in COLOURS[name])).save(
             tmp_path / "images" / f"{number}.png"
         )
         lines.append(f"images/{number}.png,{name}")
@@ -99,6 +99,27 @@ def test_what_does_not_fit_is_told(place: Path):
     with pytest.raises(LigateError) as told:
         own.prepare(own_config.read(place / "my.yaml"), place / "store", 50)
     assert "a.csv:9: there is no image 'images/7.png'" in str(told.value)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_images_of_a_data_set_with_names_for_its_classes(place: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_HOME", str(place / "home"))
+    for number in range(60):
+        folder = place / "set" / ("train", "test")[number % 2] / list(COLOURS)[number % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        (place / "images" / f"{number}.png").rename(folder / f"{number}.png")
+    text = (place / "my.yaml").read_text()
+    task = f"dataset: {place / 'set'}, split: {{validation: train, test: test}}"
+    (place / "my.yaml").write_text(text.replace("data: a.csv, split: {validation: 0.4}", task))
+
+    world = own.prepare(own_config.read(place / "my.yaml"), place / "store", 50).world(0)
+
+    assert world.tasks[0].classes == 3 and len(world.questions[TEST]["a"]) == 30
+    for one in world.questions[TEST]["a"]:
+        seen = one.content.open().getpixel((0, 0))
+        assert sorted(COLOURS)[one.answer] == ("red", "green", "blue")[seen.index(max(seen))]
+    assert set(means(world.ask(world.state("a"), TEST))) == {"a", "b"}
 
 
 def test_an_image_that_changed_is_another_question(place: Path):

@@ -49,17 +49,16 @@ def located(config: Config) -> tuple[dict[str, Path], list[LigateError]]:
 
 def folder_of(config: Config, model: Model) -> Path:
     """Where a model lies: beside the file, or in the local cache of the Hub."""
-    written = Path(model.path).expanduser()
-    place = config.folder / written
+    place = config.folder / Path(model.path).expanduser()
+    local = model.path.startswith((".", "/", "~")) or place.parent.is_dir() or not _HUB_ID.fullmatch(model.path)
+    if local and not place.is_dir():
+        beside = sorted(one.name for one in place.parent.glob("*/")) if place.parent.is_dir() else []
+        hint = nearest(place.name, beside) if beside else f"paths start at {config.folder.absolute()}."
+        raise InputError(
+            f"there is no folder '{model.path}' of model `{model.label}`", where=str(model.place), hint=hint
+        )
     try:
-        if place.is_dir():
-            folder = place
-        elif model.path.startswith((".", "/", "~")) or place.parent.is_dir() or not _HUB_ID.fullmatch(model.path):
-            beside = sorted(one.name for one in place.parent.glob("*/")) if place.parent.is_dir() else []
-            hint = nearest(place.name, beside) if beside else f"paths start at {config.folder.absolute()}."
-            raise InputError(f"there is no folder '{model.path}'", hint=hint)
-        else:
-            folder = locate(model.path)
+        folder = place if place.is_dir() else locate(model.path)
         _known(folder)
     except LigateError as error:
         raise error.inside(model=f"{model.label} ({model.place})") from None
