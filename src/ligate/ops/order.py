@@ -203,12 +203,14 @@ class _Guess:
 
     def __init__(self, pile: Pile, share: float) -> None:
         self._pile, self._share = pile, share
-        self._error = self._standard_error() if share > 0 else 0.0
+        self._error = self._standard_error() if share > 0 and pile.looks else 0.0
 
     def bracket(self, width: float) -> tuple[float, float]:
         """Magnitudes between which the quantile lies, `width` times as far as seems likely on both sides."""
         if self._share == 0:
             return math.inf, math.inf
+        if not self._pile.looks:  # rows may leave numbers out, and the sample met only such
+            return 0.0, math.inf
         margin = width * (_SIGMAS * self._error + 1 / self._pile.looks)
         least, most = self._share + margin, self._share - margin
         low = self._pile.step(math.ceil(least * self._pile.total)).low if least < 1 else 0.0
@@ -248,7 +250,7 @@ class _Hunt:
     def after(self, tally: _Tally) -> _Hunt:
         """What the counts say: found, or a better bracket."""
         k = self.aim.k(tally.seen)
-        if k == 0:
+        if k == 0 or not tally.seen:
             return replace(self, found=Kth(math.inf, 0, 0, tally.seen))
         if k <= tally.to_high and (tally.above < k or self.high == math.inf):  # only NaN is above infinity
             return replace(self, found=Kth(self.high, tally.to_high, tally.to_high - tally.above, tally.seen))

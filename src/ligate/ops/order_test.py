@@ -173,3 +173,28 @@ def test_nan_that_was_let_in_does_not_keep_the_search_going(broken, small):
     tau[:broken] = torch.nan
     found = stream(kth_largest("threshold", "tensor", 0.3, rows), [(torch.zeros(2000), tau.repeat(10)[None])], **CUTS)
     assert found[0].value == (141.0 if broken == 1 else np.inf)
+
+
+def test_a_sample_that_meets_none_of_the_numbers_that_count(small):
+    """Rows may leave numbers out: of a long table of embeddings only some rows ever changed."""
+
+    def changed(base, tuned, *, site):
+        for row in rows(base, tuned, site=site):
+            yield row[row != 0]
+
+    base = torch.zeros(40_000)
+    tuned = base.clone()
+    places = torch.arange(700, 900)  # between two runs of the sample
+    tuned[places] = torch.arange(1.0, 201.0)
+    stat = kth_largest("threshold", "tensor", 0.1, changed)
+    assert stream(stat, [(base, tuned[None])], **CUTS) == (Kth(181.0, 20, 1, 200),)
+
+
+def test_where_nothing_counts_nothing_is_kept(small):
+    def none(base, tuned, *, site):
+        for row in rows(base, tuned, site=site):
+            yield row[row != 0]
+
+    base = torch.ones(40_000)
+    (found,) = stream(kth_largest("threshold", "tensor", 0.1, none), [(base, base[None])], **CUTS)
+    assert (found.kept, found.value) == (0, float("inf"))
