@@ -50,24 +50,16 @@ def encoders(place: Path, labels: Sequence[str] = tuple(CLASSES)) -> None:
     family(place, lambda label: BertModel(BertConfig(vocab_size=len(tokenizer()), **SHAPE)), labels)
 
 
-def classifiers(place: Path) -> None:
-    """Experts with heads of different widths; the base has none."""
-    from transformers import BertConfig, BertForSequenceClassification, BertModel
+def classifiers(place: Path, base: str = "BertModel", expert: str = "BertForSequenceClassification") -> None:
+    """Experts with heads of different widths; the base has none of them."""
+    import transformers
 
     def make(label: str) -> Any:
-        names = CLASSES.get(label, ())
-        words: Mapping[int, str] = dict(enumerate(names))
-        config = BertConfig(vocab_size=len(tokenizer()), pad_token_id=0, **SHAPE)
-        if not names:
-            return BertModel(config)
-        config = BertConfig(
-            vocab_size=len(tokenizer()),
-            pad_token_id=0,
-            **SHAPE,
-            id2label=words,
-            label2id={word: number for number, word in words.items()},
-        )
-        return BertForSequenceClassification(config)
+        names = dict(enumerate(CLASSES.get(label, ())))
+        kind = getattr(transformers, expert if names else base)
+        told = {"id2label": names, "label2id": {name: number for number, name in names.items()}} if names else {}
+        pad = {"pad_token_id": 0} if base.startswith("Bert") else {}
+        return kind(kind.config_class(vocab_size=len(tokenizer()), **SHAPE, **pad, **told))
 
     family(place, make, tuple(CLASSES))
 

@@ -65,20 +65,31 @@ def test_encoders_are_compared_from_the_file_to_the_report(encoders: Path, tmp_p
             assert torch.equal(one.cells[0].answers[TEST][task], other.cells[0].answers[TEST][task])
 
 
-def test_heads_of_classifiers_are_put_back(classifiers: Path, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("base", "expert", "head"),
+    [
+        ("BertModel", "BertForSequenceClassification", {"classifier"}),
+        ("BertForMaskedLM", "BertForSequenceClassification", {"classifier", "bert.pooler"}),
+        ("LlamaForCausalLM", "LlamaForSequenceClassification", {"score", "lm_head"}),
+    ],
+)
+def test_heads_of_classifiers_are_put_back(base: str, expert: str, head: set[str], tmp_path: Path):
     from transformers import AutoModelForSequenceClassification
 
-    world = stage(made.written(classifiers, "sequence-classification"), tmp_path).world(0)
+    made.classifiers(tmp_path, base, expert)
+    world = stage(made.written(tmp_path, "sequence-classification"), tmp_path / "store").world(0)
     tokens = made.tokenizer()
 
-    told = means(world.ask(world.state("size"), TEST))
+    told = world.ask(world.state("size"), TEST)["size"]
 
-    assert not [name for name in world.state("size") if name.startswith("classifier")]
-    whole = AutoModelForSequenceClassification.from_pretrained(classifiers / "size").eval()
-    asked = world.questions[TEST]["size"]
+    whole = AutoModelForSequenceClassification.from_pretrained(tmp_path / "size").eval()
     with torch.no_grad():
-        right = [int(whole(**tokens(*one.content, return_tensors="pt")).logits.argmax()) == one.answer for one in asked]
-    assert told["size"] == pytest.approx(sum(right) / len(right))
+        right = [
+            float(whole(**tokens(*one.content, return_tensors="pt")).logits.argmax() == one.answer)
+            for one in world.questions[TEST]["size"]
+        ]
+    assert told.tolist() == right
+    assert not [name for name in world.state("size") if name.startswith(tuple(head))]
     assert world.loaded(world.experts[0].folder).keys() == world.state("pretrained").keys()
     assert 0 < means(world.vote(["colour", "size"], [1.0, 1.0], "logits", TEST))["colour"] < 1
 

@@ -97,7 +97,7 @@ class CausalWorld:
 
     @cached_property
     def _doubles(self) -> dict[str, str]:
-        return tied(opened(self.origin))
+        return tied(self._scratch)
 
     @cached_property
     def _tokenizer(self) -> Any:

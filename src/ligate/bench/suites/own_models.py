@@ -61,6 +61,8 @@ def folder_of(config: Config, model: Model) -> Path:
         folder = place if place.is_dir() else locate(model.path)
         _known(folder)
     except LigateError as error:
+        if not local:
+            error.hint = f"nothing is fetched during a run; `hf download {model.path}` beforehand."
         raise error.inside(model=f"{model.label} ({model.place})") from None
     return folder
 
