@@ -38,14 +38,31 @@ TASKS: Mapping[str, Sequence[str]] = {"debian4": FOUR, "debian8": facets.TASKS}
 METHODS: Mapping[Tier, Sequence[str]] = {
     "smoke": ("task_arithmetic", "ties"),
     "standard": ("task_arithmetic", "ties", "dare_linear", "tsv_m", "iso_c"),
-    "full": ("task_arithmetic", "ties", "dare_linear", "tsv_m", "iso_c"),
+    "full": (
+        "task_arithmetic",
+        "ties",
+        "dare_linear",
+        "breadcrumbs",
+        "consensus",
+        "magmax",
+        "pcb",
+        "widen",
+        "model_stock",
+        "multislerp",
+        "sce",
+        "knots",
+        "opcm",
+        "swudi",
+        "tsv_m",
+        "iso_c",
+    ),
 }
 _STANDARD = {"train": 1500, "validation": 100, "test": 300, "length": 32, "epochs": 2, "joint epochs": 1}
-_FULL = {"train": 3000, "validation": 200, "test": 900, "length": 48, "epochs": 2, "joint epochs": 1}
+_FULL = {"train": 3000, "validation": 150, "test": 500, "length": 48, "epochs": 2, "joint epochs": 1}
 SCALES: Mapping[Tier, Scale] = {
     "smoke": Scale((0,), 4, {**_STANDARD, "train": 64, "validation": 30, "test": 60, "epochs": 1}),
     "standard": Scale((0, 1), 10, _STANDARD),
-    "full": Scale((0, 1, 2), 12, _FULL),
+    "full": Scale((0, 1, 2), 10, _FULL),
 }
 
 
