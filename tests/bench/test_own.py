@@ -14,7 +14,8 @@ from ligate.bench.results import load
 from ligate.bench.run import run
 from ligate.bench.statistics import means
 from ligate.bench.suite import OUTSIDE, TEST, VALIDATION
-from ligate.bench.suites import own, own_config
+from ligate.bench.suites.own import config as own_config
+from ligate.bench.suites.own import suite as own
 from ligate.bench.textworld import DROPPED, TYPOS
 from ligate.core.errors import LigateError, Problems, RecipeError
 

@@ -14,7 +14,8 @@ from ligate.bench.kept import folder_digest
 from ligate.bench.results import Results, load, save
 from ligate.bench.statistics import means
 from ligate.bench.suite import OUTSIDE, TEST, VALIDATION, Request, Scale, Teller
-from ligate.bench.suites import debian, facets, sametask
+from ligate.bench.suites.debian import facets, sametask
+from ligate.bench.suites.debian import suite as debian
 from ligate.bench.texts import Corpus, Question, TextTask
 from ligate.bench.textworld import DROPPED, TYPOS, damaged
 

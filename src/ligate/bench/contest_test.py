@@ -15,7 +15,7 @@ from ligate.bench.suite import ACCURACY, TEST, VALIDATION, Request, Teller
 
 pytest.importorskip("sklearn")
 
-from ligate.bench.suites import digits_tasks
+from ligate.bench.suites.digits import tasks as digits_tasks
 
 METHODS = ("task_arithmetic", "tsv_m(scale=1.0)")
 

@@ -23,26 +23,26 @@ class Module(Protocol):
 
 
 class Entry(NamedTuple):
-    """`needs` are importable names of the extra `bench`, besides transformers and scipy."""
+    """Where a suite's module lies below this folder, and what it is about."""
 
     module: str
     says: str
 
 
 SUITES: Mapping[str, Entry] = {
-    "debian4": Entry("debian", "four text tasks on the Debian package index, one encoder"),
-    "debian8": Entry("debian", "eight text tasks on the Debian package index, one encoder"),
-    "sametask": Entry("sametask", "one task, experts of skewed parts of the data: merging against voting"),
-    "sametask-iid": Entry("sametask", "one task, experts of even parts of the data"),
-    "digits": Entry("digits", "networks from different initialisations: loss barriers between them"),
-    "lm": Entry("lm", "small causal language models by domain; checks mechanics, ranks nothing"),
+    "debian4": Entry("debian.suite", "four text tasks on the Debian package index, one encoder"),
+    "debian8": Entry("debian.suite", "eight text tasks on the Debian package index, one encoder"),
+    "sametask": Entry("debian.sametask", "one task, experts of skewed parts of the data: merging against voting"),
+    "sametask-iid": Entry("debian.sametask", "one task, experts of even parts of the data"),
+    "digits": Entry("digits.suite", "networks from different initialisations: loss barriers between them"),
+    "lm": Entry("lm.suite", "small causal language models by domain; checks mechanics, ranks nothing"),
 }
 
 
 def module_of(name: str) -> Module:
     """Of a suite, or of the file about one's own models. Raises RecipeError for a name that no suite has."""
     if name.endswith((".yaml", ".yml")):
-        return importlib.import_module(".own", __package__)  # type: ignore[return-value]
+        return importlib.import_module(".own.suite", __package__)  # type: ignore[return-value]
     if name not in SUITES:
         raise RecipeError(f"there is no suite '{name}'", hint=nearest(name, SUITES))
     return importlib.import_module(f".{SUITES[name].module}", __package__)  # type: ignore[return-value]

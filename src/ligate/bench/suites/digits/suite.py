@@ -1,0 +1,274 @@
+"""`digits`: what lies between networks of one task that began at different random weights.
+
+Two networks that answer equally well have their hidden units in different orders, so the average of their weights knows
+little: the loss has a barrier between them. The suite measures it for MLPs, convolutional networks and vision
+transformers, beside what the same two networks say when they vote. Rows of `digits_aligners` try to remove it.
+
+Pairs of different widths have no straight line between them. They are on a paper of their own, which only their parents
+and their votes answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ligate.bench.kept import code_digest, digest_of
+from ligate.bench.results import Cell, Cost, Results, Row
+from ligate.bench.suite import ACCURACY, TEST, Paper, Request, Scale, State, Task, Teller, Tier
+from ligate.bench.suites.digits import data as digits_data
+from ligate.bench.suites.digits.aligners import ALIGNERS, Alignment
+from ligate.bench.suites.digits.data import CLASSES, digits
+from ligate.bench.suites.digits.networks import Architecture, Kind, Lesson, kept, logits, seed_of, train, training_key
+from ligate.bench.suites.digits.paths import SHARES, Walk, between, walk
+from ligate.bench.weights import read_weights, write_weights
+from ligate.core.errors import LigateError, RecipeError
+from ligate.core.suggest import nearest
+
+WIDTHS = "widths"  # the paper of pairs of different widths
+
+SCALES: Mapping[Tier, Scale] = {
+    "smoke": Scale((0, 1), 0),
+    "standard": Scale((0, 1, 2), 0),
+    "full": Scale((0, 1, 2, 3, 4), 0),
+}
+
+
+def _mlps(*widths: int) -> list[Architecture]:
+    return [Architecture("mlp", width, depth) for width in widths for depth in (1, 2, 3)]
+
+
+_CNN, _VIT = Architecture("cnn", 32, 3), Architecture("vit", 32, 2)
+ALIKE: Mapping[Tier, Sequence[Architecture]] = {
+    "smoke": (Architecture("mlp", 32, 3), Architecture("mlp", 128, 2), Architecture("mlp", 128, 3)),
+    "standard": (*_mlps(32, 128), _CNN, _VIT),
+    "full": (*_mlps(32, 128, 512), _CNN, _VIT),
+}
+_UNLIKE = (
+    (Architecture("mlp", 128, 2), Architecture("mlp", 96, 2)),
+    (Architecture("mlp", 128, 3), Architecture("mlp", 32, 3)),
+    (_CNN, Architecture("cnn", 24, 3)),
+)
+UNLIKE: Mapping[Tier, Sequence[tuple[Architecture, Architecture]]] = {
+    "smoke": _UNLIKE[:1],
+    "standard": _UNLIKE,
+    "full": _UNLIKE,
+}
+LESSONS: Mapping[Kind, Lesson] = {"mlp": Lesson(25, 1e-3), "cnn": Lesson(25, 3e-3), "vit": Lesson(25, 2e-3)}
+
+_SCORING = ("suites/digits/data.py", "suites/digits/paths.py")
+_SAYS = {TEST: "images that no network was trained on", WIDTHS: "the same images, asked of pairs of different widths"}
+_VOTES: Mapping[str, tuple[str, Callable[[Tensor], Tensor]]] = {
+    "ensemble-logits": ("ensemble, mean logits", lambda logits: logits),
+    "ensemble-probabilities": ("ensemble, mean probabilities", lambda logits: logits.softmax(1)),
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two networks that began at different random weights, alike or of different widths."""
+
+    left: Architecture
+    right: Architecture
+    states: tuple[State, State]
+
+    @property
+    def alike(self) -> bool:
+        return self.left == self.right
+
+    @property
+    def name(self) -> str:
+        return _name(self.left, self.right)
+
+    @property
+    def parameters(self) -> int:
+        """Of both networks."""
+        return sum(value.numel() for state in self.states for value in state.values())
+
+    @cached_property
+    def logits(self) -> tuple[Tensor, Tensor]:
+        images = digits()["test"].images
+        first, second = self.states
+        return logits(self.left, first, images).double(), logits(self.right, second, images).double()
+
+
+def play(request: Request, tell: Teller) -> Results:
+    """Train or find the networks of all seeds, one pair a seed and architecture, and walk between them.
+
+    Raises:
+        InputError: scikit-learn is not installed.
+        RecipeError: a method that is no row of this suite, or a model to begin with, which it does not take.
+    """
+    began = time.perf_counter()
+    aligned = _asked_for(request)
+    cells: dict[str, list[Cell]] = {name: [] for name in ("parents", *_VOTES, *aligned)}
+    paths: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for seed in request.seeds:
+        pairs = _trained(request, seed, tell)
+        cells["parents"].append(_answered(seed, pairs, _parents, networks=1))
+        for name, (_, share) in _VOTES.items():
+            cells[name].append(_answered(seed, pairs, partial(_together, share), networks=2))
+        for name, alignment in aligned.items():
+            cell, walked = _walked(seed, [pair for pair in pairs if pair.alike], name, alignment, request, tell)
+            cells[name].append(cell)
+            for task, path in walked.items():
+                told = {"seed": seed, "loss": list(path.losses), "accuracy": path.accuracies}
+                paths.setdefault(task, {}).setdefault(name, []).append(told)
+    papers = _papers(request.tier)
+    return Results(
+        suite=request.suite,
+        tier=request.tier,
+        seeds=request.seeds,
+        budget=request.budget,
+        metric=ACCURACY,
+        tasks=[Task(task, None, CLASSES) for paper in papers.values() for task in paper.sources],
+        papers=papers,
+        rows=_rows(cells, aligned),
+        facts=_facts(),
+        digest=_digest(papers),
+        seconds=time.perf_counter() - began,
+        drawings={"paths": paths},
+    )
+
+
+def _asked_for(request: Request) -> dict[str, Alignment]:
+    if request.model is not None:
+        raise RecipeError("digits trains its own networks from random weights", where="--model", hint="leave it out.")
+    names = list(ALIGNERS) if request.methods is None else list(request.methods)
+    for name in names:
+        if name not in ALIGNERS:
+            hint = nearest(name, ALIGNERS) or f"it has {', '.join(ALIGNERS)}; merges of experts belong to other suites."
+            raise RecipeError(f"digits has no way to align networks called '{name}'", where="--methods", hint=hint)
+    return {name: ALIGNERS[name] for name in names}
+
+
+# Networks
+
+
+def _trained(request: Request, seed: int, tell: Teller) -> list[Pair]:
+    """All pairs of a seed. The left network of an unlike pair may be that of an alike one."""
+    kinds = [*((one, one) for one in ALIKE[request.tier]), *UNLIKE[request.tier]]
+    pairs: list[Pair] = []
+    for number, (left, right) in enumerate(kinds):
+        tell.counts(f"seed {seed}: {_name(left, right)}", number, len(kinds))
+        states = _network(request, left, seed, "first"), _network(request, right, seed, "second")
+        pairs.append(Pair(left, right, states))
+    tell.counts(f"seed {seed}", len(kinds), len(kinds))
+    return pairs
+
+
+def _network(request: Request, architecture: Architecture, seed: int, which: str) -> State:
+    data, lesson, own = digits()["train"], LESSONS[architecture.kind], seed_of(architecture, seed, which)
+    label = f"{architecture.name}-{seed}-{which}"
+    key = training_key(architecture, lesson, own)
+    return read_weights(
+        kept(request.store, label, key, len(data), lambda: train(architecture, None, data, lesson, own)).folder
+    )
+
+
+def _name(left: Architecture, right: Architecture) -> str:
+    return left.name if left == right else f"{left.name} + {right.name}"
+
+
+# Answers
+
+
+def _answered(seed: int, pairs: Sequence[Pair], how: Callable[[Pair], Tensor], networks: int) -> Cell:
+    """What a row says about all pairs; the accuracies of unlike pairs are told as further numbers, too."""
+    alike = {pair.name: how(pair) for pair in pairs if pair.alike}
+    unlike = {pair.name: how(pair) for pair in pairs if not pair.alike}
+    cost = Cost(sum(pair.parameters for pair in pairs if pair.alike) * networks // 2, networks)
+    extras = {f"accuracy {name}": float(right.mean()) for name, right in unlike.items()}
+    return Cell(seed, {TEST: alike, WIDTHS: unlike}, cost=cost, extras=extras)
+
+
+def _parents(pair: Pair) -> Tensor:
+    first, second = (_right(each) for each in pair.logits)
+    return (first + second) / 2
+
+
+def _together(share: Callable[[Tensor], Tensor], pair: Pair) -> Tensor:
+    first, second = pair.logits
+    return _right(share(first) + share(second))
+
+
+def _right(scores: Tensor) -> Tensor:
+    return (scores.argmax(1) == digits()["test"].labels).double()
+
+
+def _walked(
+    seed: int, pairs: Sequence[Pair], name: str, alignment: Alignment, request: Request, tell: Teller
+) -> tuple[Cell, dict[str, Walk]]:
+    """Align the second network of every pair that the row can align, and walk to it from the first."""
+    paths: dict[str, Walk] = {}
+    seconds = 0.0
+    try:
+        for pair in [pair for pair in pairs if pair.left.kind in alignment.kinds]:
+            first, second = pair.states
+            began = time.perf_counter()
+            aligned = alignment.align(first, second, pair.left, digits()["train"].images)
+            seconds += time.perf_counter() - began
+            paths[pair.name] = _path(pair.left, first, aligned)
+            if request.keep:
+                folder = request.out / "merged" / f"seed-{seed}" / name / pair.name
+                write_weights(between(first, aligned, 0.5), folder)
+    except Exception as error:  # an aligner may be anybody's code: its failure is a row of the table, not the end
+        reason = str(error) if isinstance(error, LigateError) else f"{type(error).__name__}: {error}"
+        tell.says(f"{alignment.title} failed with seed {seed}: {reason}")
+        return Cell(seed, failed=reason), {}
+    stored = sum(pair.parameters for pair in pairs if pair.name in paths) // 2
+    barriers = {f"barrier {task}": path.barrier for task, path in paths.items()}
+    midpoints = {task: path.midpoint for task, path in paths.items()}
+    return Cell(seed, {TEST: midpoints}, cost=Cost(stored, 1, seconds), extras=barriers), paths
+
+
+def _path(architecture: Architecture, first: State, second: State) -> Walk:
+    test = digits()["test"]
+    return walk(first, second, lambda state: logits(architecture, state, test.images), test.labels)
+
+
+# The results
+
+
+def _rows(cells: Mapping[str, Sequence[Cell]], aligned: Mapping[str, Alignment]) -> list[Row]:
+    parents = Row("parents", "the two networks", "reference", ("nothing",), note="mean of both", cells=cells["parents"])
+    votes = [
+        Row(name, title, "ensemble", ("extra storage",), note="both networks are asked", cells=cells[name])
+        for name, (title, _) in _VOTES.items()
+    ]
+    merges = [
+        Row(name, one.title, "merge", one.uses, note=one.note, cells=cells[name]) for name, one in aligned.items()
+    ]
+    return [parents, *merges, *votes]
+
+
+def _papers(tier: Tier) -> dict[str, Paper]:
+    numbers = digits()["test"].numbers
+    tasks = {TEST: [one.name for one in ALIKE[tier]], WIDTHS: [_name(*both) for both in UNLIKE[tier]]}
+    return {paper: Paper(dict.fromkeys(names, numbers), _SAYS[paper]) for paper, names in tasks.items()}
+
+
+def _digest(papers: Mapping[str, Paper]) -> str:
+    """Of questions and scoring only: runs with other aligners or other training can be compared."""
+    asked = [f"{name} {task}" for name, paper in papers.items() for task in paper.sources]
+    return digest_of([digits_data.digest(), code_digest(_SCORING), *asked])
+
+
+def _facts() -> dict[str, str]:
+    lessons = (f"{kind}: {lesson.epochs} epochs at {lesson.rate:g}" for kind, lesson in LESSONS.items())
+    parts = ", ".join(f"{len(each)} {part}" for part, each in digits().items())
+    return {
+        "data": f"the handwritten digits of scikit-learn, 8 x 8 pixels; {parts}",
+        "networks": "from different random weights, a pair for each seed and architecture (kind-width x depth); "
+        f"Adam, {'; '.join(lessons)}",
+        "barrier": f"how far the test cross-entropy rises, at the worst of {len(SHARES)} points on the straight line "
+        "between two networks, above the line between their own losses",
+        "different widths": "no straight line lies between such networks: only they themselves and their votes answer",
+        "arithmetic": f"float32 on one thread, torch {torch.__version__}",
+    }
