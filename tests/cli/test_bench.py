@@ -60,6 +60,13 @@ def test_a_report_is_made_anew(fine, place):
     assert (place / "one" / "report.html").read_text() == before
 
 
+def test_an_example_of_own_models_can_be_read_again(fine, tmp_path, ligate):
+    (tmp_path / "mine.yaml").write_text(fine("bench", "example", "text.yaml").out)
+    ran = ligate("bench", "run", tmp_path / "mine.yaml", "--out", tmp_path / "out")
+    assert ran.code == 3 and "mine.yaml" in ran.err  # its models are not there: the file itself is right
+    assert "clip8.yaml" in ligate("bench", "example", "clip9.yaml").err
+
+
 def test_the_suites_are_listed(fine):
     told = fine("bench", "suites").out
     assert all(name in told for name in ("debian4", "debian8", "sametask", "digits", "lm"))

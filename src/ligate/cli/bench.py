@@ -1,4 +1,4 @@
-"""`ligate bench run`, `ligate bench compare`, `ligate bench report`, `ligate bench suites`"""
+"""`ligate bench run`, `compare`, `report`, `suites` and `example`"""
 
 from __future__ import annotations
 
@@ -108,6 +108,16 @@ def suites() -> None:
         say(f"{name:14}{entry.says}")
         for tier, scale in module_of(name).SCALES.items():
             say(f"{'':14}  {tier}: seeds {len(scale.seeds)}, budget {scale.budget}")
+
+
+@bench.command()
+def example(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="text.yaml or clip8.yaml.")] = "text.yaml",
+) -> None:
+    """Print a commented YAML file about your own models and data, to start from."""
+    from ligate.bench.suites.own import configs
+
+    say(configs.text(name).rstrip("\n"))
 
 
 def _listed(methods: str | None) -> list[str] | None:

@@ -48,7 +48,7 @@ def digits() -> Mapping[Part, Digits]:
         raise InputError(
             "the digits come with scikit-learn, which is not installed here",
             where="bench",
-            hint="pip install scikit-learn",
+            hint="pip install 'ligate[bench]'",
         ) from error
     pixels, answers = load_digits(return_X_y=True)
     images = torch.tensor(pixels, dtype=torch.float32).unflatten(1, (8, 8)) / _BRIGHTEST
