@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -173,7 +173,7 @@ class _Arena:
         """What `scale` adds to the base is so many times what 1 adds, for every rule: one merge tells them all."""
         if self._one is None or self._one[0] is not rule:
             text = recipe_text(rule, self.world, 1.0, self._labels, dtype="float32")
-            self._one = rule, in_memory(text, _Lazily(self.world.state, self.trained))
+            self._one = rule, in_memory(text, {label: self.world.state(label) for label in parse_text(text).sources})
         base = self.world.state(PRETRAINED)
         return {name: _along(base.get(name), one, scale) for name, one in self._one[1].items()}
 
@@ -214,23 +214,6 @@ class _Arena:
     def _worth(self, values: Values) -> float:
         each = means(values)
         return self.sign * sum(each.values()) / len(each)
-
-
-class _Lazily(Mapping[str, "State"]):
-    """States by label, read when asked for."""
-
-    def __init__(self, state: Callable[[str], State], labels: Iterable[str]) -> None:
-        self._state = state
-        self._labels = tuple(labels)
-
-    def __getitem__(self, label: str) -> State:
-        return self._state(label)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._labels)
-
-    def __len__(self) -> int:
-        return len(self._labels)
 
 
 def _along(base: Tensor | None, one: Tensor, scale: float) -> Tensor:

@@ -18,12 +18,13 @@ from torch import Tensor
 from ligate.bench import encoder as encoders
 from ligate.bench.encoder import Encoder, embed, has_fast_bfloat16, logits
 from ligate.bench.kept import code_digest, digest_of
+from ligate.bench.shelf import Shelf, votes
 from ligate.bench.suite import OUTSIDE, TEST, VALIDATION, How, Paper, State, Task, Trained, Values
 from ligate.bench.texts import Question
 
 TYPOS, DROPPED = "typos", "dropped"
 _TYPO_SHARE, _DROP_SHARE = 0.3, 0.2  # of the words
-_SCORING = ("encoder.py", "textworld.py")
+_SCORING = ("encoder.py", "shelf.py", "textworld.py")
 _SAYS = {
     VALIDATION: "chooses coefficients, nothing else",
     TEST: "sources that no network was trained on",
@@ -71,10 +72,7 @@ class TextWorld:
         return {name: Paper(sheet.sources, _SAYS.get(name, "")) for name, sheet in self._sheets.items()}
 
     def state(self, label: str) -> State:
-        if label not in self._states:
-            folder = next(one.folder for one in (*self.others, *self.experts) if one.label == label)
-            self._states[label] = self.loaded(folder)
-        return self._states[label]
+        return self._shelf[label]
 
     def loaded(self, folder: Path) -> State:
         return encoders.load(folder).model.state_dict()
@@ -84,11 +82,7 @@ class TextWorld:
         return {task: _right(each, sheet.answers[task]) for task, each in self._logits(state, paper).items()}
 
     def vote(self, labels: Sequence[str], weights: Sequence[float], how: How, paper: str) -> Values:
-        total: dict[str, Tensor] = {}
-        for label, weight in zip(labels, weights, strict=True):
-            for task, each in self._logits_of(label, paper).items():
-                part = weight * (each.softmax(1) if how == "probabilities" else each)
-                total[task] = total[task] + part if task in total else part
+        total = votes((self._logits_of(label, paper) for label in labels), weights, how)
         return {task: _right(each, self._sheets[paper].answers[task]) for task, each in total.items()}
 
     def _logits(self, state: State, paper: str) -> dict[str, Tensor]:
@@ -110,8 +104,8 @@ class TextWorld:
         return {paper: _sheet(each, numbers) for paper, each in self.questions.items()}
 
     @cached_property
-    def _states(self) -> dict[str, State]:
-        return {}
+    def _shelf(self) -> Shelf:
+        return Shelf((*self.others, *self.experts), self.loaded)
 
     @cached_property
     def _told(self) -> dict[tuple[str, str], dict[str, Tensor]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -16,6 +15,7 @@ from ligate.bench.suite import State, Trained
 from ligate.bench.suites.digits.data import CLASSES, Digits, digest
 from ligate.bench.weights import write_weights
 from ligate.core.errors import InputError
+from ligate.verbs.parallel import one_processor
 
 Kind = Literal["mlp", "cnn", "vit"]
 
@@ -119,20 +119,9 @@ class Vit(nn.Module):
 _BUILDERS: Mapping[Kind, Callable[[int, int], nn.Module]] = {"mlp": Mlp, "cnn": Cnn, "vit": Vit}
 
 
-@contextmanager
-def one_thread() -> Generator[None]:
-    """Faster for matrices as small as these, and sums do not depend on how many cores there are."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def train(architecture: Architecture, start: State | None, data: Digits, lesson: Lesson, seed: int) -> State:
     """Weights after training, from `start` or, where there is none, from a random initialisation by the seed."""
-    with torch.random.fork_rng(devices=[]), one_thread():
+    with torch.random.fork_rng(devices=[]), one_processor():
         torch.manual_seed(seed)
         network = architecture.build()
         if start is not None:
@@ -156,7 +145,7 @@ def logits(architecture: Architecture, state: State, images: Tensor) -> Tensor:
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise InputError(f"these weights do not fit the network: {reason}", where=architecture.name) from error
-    with torch.inference_mode(), one_thread():
+    with torch.inference_mode(), one_processor():
         return network(images)
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ligate.bench.kept import code_digest, digest_of
+from ligate.bench.shelf import Shelf, votes
 from ligate.bench.suite import (
     JOINT,
     OUTSIDE,
@@ -54,7 +55,7 @@ _NOISE = 0.25
 _ARCHITECTURE = Architecture("mlp", 64, 2)
 _FEW = 40  # images that the pretrained network has seen of each kind
 _PRETRAINING, _TUNING = Lesson(20, 1e-3), Lesson(5, 5e-4)
-_CODE = ("suites/digits/data.py", "suites/digits/networks.py", "suites/digits/tasks.py")
+_CODE = ("shelf.py", "suites/digits/data.py", "suites/digits/networks.py", "suites/digits/tasks.py")
 _SAYS = {
     VALIDATION: "chooses coefficients, nothing else",
     TEST: "images that no network was trained on",
@@ -85,10 +86,7 @@ class DigitsWorld:
         }
 
     def state(self, label: str) -> State:
-        if label not in self._states:
-            folder = next(one.folder for one in (*self.others, *self.experts) if one.label == label)
-            self._states[label] = self.loaded(folder)
-        return self._states[label]
+        return self._shelf[label]
 
     def loaded(self, folder: Path) -> State:
         return read_weights(folder)
@@ -97,18 +95,15 @@ class DigitsWorld:
         return {task: _right(each, self.sheets[paper][task]) for task, each in self._logits(state, paper).items()}
 
     def vote(self, labels: Sequence[str], weights: Sequence[float], how: How, paper: str) -> Values:
-        total = {task: torch.zeros(len(asked), CLASSES).double() for task, asked in self.sheets[paper].items()}
-        for label, weight in zip(labels, weights, strict=True):
-            for task, each in self._logits(self.state(label), paper).items():
-                total[task] += weight * (each.softmax(1) if how == "probabilities" else each)
+        total = votes((self._logits(self.state(label), paper) for label in labels), weights, how)
         return {task: _right(each, self.sheets[paper][task]) for task, each in total.items()}
 
     def _logits(self, state: State, paper: str) -> dict[str, Tensor]:
         return {task: logits(_ARCHITECTURE, state, asked.images).double() for task, asked in self.sheets[paper].items()}
 
     @cached_property
-    def _states(self) -> dict[str, State]:
-        return {}
+    def _shelf(self) -> Shelf:
+        return Shelf((*self.others, *self.experts), self.loaded)
 
 
 def world(store: Path, seed: int, tier: Tier) -> DigitsWorld:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ligate.bench.encoder import has_fast_bfloat16
 from ligate.bench.kept import code_digest, digest_of
+from ligate.bench.shelf import Shelf
 from ligate.bench.statistics import means
 from ligate.bench.suite import OUTSIDE, TEST, VALIDATION, How, Paper, State, Task, Trained, Values
 from ligate.bench.suites.lm.network import FILLER, end_of, logits, set_weights, token_bytes
@@ -85,10 +86,7 @@ class LmWorld:
         }
 
     def state(self, label: str) -> State:
-        if label not in self._states:
-            folder = next(one.folder for one in (*self.others, *self.experts) if one.label == label)
-            self._states[label] = self.loaded(folder)
-        return self._states[label]
+        return self._shelf[label]
 
     def loaded(self, folder: Path) -> State:
         return read_weights(folder)
@@ -124,8 +122,8 @@ class LmWorld:
         return found
 
     @cached_property
-    def _states(self) -> dict[str, State]:
-        return {}
+    def _shelf(self) -> Shelf:
+        return Shelf((*self.others, *self.experts), self.loaded)
 
 
 def bits(networks: Sequence[torch.nn.Module], weights: Sequence[float], how: How, windows: Tensor, end: int) -> Tensor:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from ligate.bench.kept import code_digest, digest_of
+from ligate.bench.shelf import Shelf, votes
 from ligate.bench.suite import OUTSIDE, TEST, VALIDATION, How, Paper, State, Task, Trained, Values
 from ligate.bench.suites.own.data import Asked, Content
 from ligate.bench.textworld import DROPPED, TYPOS
@@ -18,7 +19,13 @@ from ligate.bench.textworld import DROPPED, TYPOS
 if TYPE_CHECKING:
     from torch import Tensor
 
-_SCORING = ("suites/own/worlds.py", "suites/own/sequences.py", "suites/own/images.py", "suites/own/models.py")
+_SCORING = (
+    "shelf.py",
+    "suites/own/worlds.py",
+    "suites/own/sequences.py",
+    "suites/own/images.py",
+    "suites/own/models.py",
+)
 _SAYS = {
     VALIDATION: "chooses coefficients, nothing else",
     TEST: "the test questions of the file",
@@ -66,10 +73,7 @@ class Graded:
         return papers(self.questions)
 
     def state(self, label: str) -> State:
-        if label not in self._states:
-            folder = next(one.folder for one in (*self.others, *self.experts) if one.label == label)
-            self._states[label] = self.loaded(folder)
-        return self._states[label]
+        return self._shelf[label]
 
     def loaded(self, folder: Path) -> State:
         return self.network.loaded(folder)
@@ -78,11 +82,7 @@ class Graded:
         return self._right(self._logits(state, paper), paper)
 
     def vote(self, labels: Sequence[str], weights: Sequence[float], how: How, paper: str) -> Values:
-        total: dict[str, Tensor] = {}
-        for label, weight in zip(labels, weights, strict=True):
-            for task, each in self._logits_of(label, paper).items():
-                part = weight * (each.softmax(1) if how == "probabilities" else each)
-                total[task] = total[task] + part if task in total else part
+        total = votes((self._logits_of(label, paper) for label in labels), weights, how)
         return self._right(total, paper)
 
     def _logits(self, state: State, paper: str) -> dict[str, Tensor]:
@@ -100,8 +100,8 @@ class Graded:
         return {task: (each.argmax(1) == answers[task]).double() for task, each in logits.items()}
 
     @cached_property
-    def _states(self) -> dict[str, State]:
-        return {}
+    def _shelf(self) -> Shelf:
+        return Shelf((*self.others, *self.experts), self.loaded)
 
     @cached_property
     def _told(self) -> dict[tuple[str, str], dict[str, Tensor]]:
