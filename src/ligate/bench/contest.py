@@ -182,7 +182,8 @@ class _Arena:
         place = self.request.out.absolute()
         recipe = place / "recipes" / f"seed-{self.world.seed}" / f"{_as_file(name)}.yaml"
         folders = {label: os.path.relpath(one.folder.absolute(), place) for label, one in self.trained.items()}
-        write_whole(recipe, recipe_text(rule, self.world, chosen, folders))
+        text = recipe_text(rule, self.world, chosen, folders)
+        write_whole(recipe, f"# From the folder of the results: ligate merge {recipe.relative_to(place)} OUT\n{text}")
         out = place / "merged" / f"seed-{self.world.seed}" / _as_file(name)
         known = recipe_text(rule, self.world, chosen, self._labels)
         note = self.request.store / "merges" / f"{digest_of([known, engine_digest(), *self._inputs(known)])}.json"
@@ -194,8 +195,7 @@ class _Arena:
             found = {paper: self._ask_merged(recipe, out, done, paper) for paper in self._scored}
         finally:
             if not self.request.keep:
-                shutil.rmtree(out, ignore_errors=True)
-                out.with_name(f"{out.name}.log.json").unlink(missing_ok=True)
+                _forget(out)
         return found, Cost(self._numbers, 1, done.seconds, done.peak_bytes)
 
     def _ask_merged(self, recipe: Path, out: Path, done: Merged, paper: str) -> dict[str, Tensor]:
@@ -222,6 +222,15 @@ def _along(base: Tensor | None, one: Tensor, scale: float) -> Tensor:
         return one
     start = base.float()
     return (start + scale * (one.float() - start)).to(base.dtype)
+
+
+def _forget(out: Path) -> None:
+    """A merged folder that has served, its log, and the folders it was alone in."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.with_name(f"{out.name}.log.json").unlink(missing_ok=True)
+    for folder in (out.parent, out.parent.parent):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _noted(note: Path) -> Merged | None:

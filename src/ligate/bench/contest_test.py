@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -100,7 +103,7 @@ def test_a_second_run_gives_the_same_numbers_whether_answers_were_kept_or_not(ce
 
 def test_merged_models_stay_only_on_request(cells, store, tmp_path):
     played(store, tmp_path / "out", methods=())
-    assert not list((tmp_path / "out").rglob("*.safetensors"))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["recipes"]
     assert [path.name for path in (tmp_path / "out" / "recipes" / "seed-0").iterdir()] == ["average.yaml"]
     played(store, tmp_path / "kept", methods=(), keep=True)
     assert list((tmp_path / "kept" / "merged" / "seed-0" / "average").glob("*.safetensors"))
@@ -112,6 +115,30 @@ def test_a_killed_run_goes_on_with_what_it_had(cells, store, tmp_path, monkeypat
         path.unlink()
     again = played(store, tmp_path / "out")
     assert torch.equal(again["average"].answers[TEST]["turned"], cells["average"].answers[TEST]["turned"])
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from ligate.bench.contest_test import played
+played(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_a_run_that_is_killed_goes_on_and_comes_to_the_same(cells, tmp_path):
+    """Killed while networks are trained, and again while answers are collected."""
+    for sign, many in (("networks", 2), ("answers", 8)):
+        ran = subprocess.Popen([sys.executable, "-c", KILLED, tmp_path / "store", tmp_path / "out"])
+        until = time.monotonic() + 120
+        while ran.poll() is None and time.monotonic() < until:
+            if (tmp_path / "store" / sign).is_dir() and len(list((tmp_path / "store" / sign).iterdir())) >= many:
+                break
+            time.sleep(0.01)
+        ran.kill()
+        ran.wait()
+    for name, cell in played(tmp_path / "store", tmp_path / "out").items():
+        for paper, values in cells[name].answers.items():
+            assert all(torch.equal(values[task], cell.answers[paper][task]) for task in values)
 
 
 def test_a_method_that_fails_is_a_row_that_says_why(store, tmp_path):
