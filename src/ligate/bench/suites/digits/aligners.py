@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ligate.bench.suite import State, Use
 from ligate.bench.suites.digits.networks import Architecture, Kind
+from ligate.ops.axes.graph import symmetries
+from ligate.ops.matching import weight_matching
 
 Aligner = Callable[[State, State, Architecture, Tensor], State]
 """(a, b, their architecture, training images [N, 8, 8]) -> weights that do what b does, in the coordinates of a."""
@@ -32,6 +34,14 @@ def as_it_is(a: State, b: State, architecture: Architecture, images: Tensor) -> 
     return b
 
 
+def by_weights(a: State, b: State, architecture: Architecture, images: Tensor) -> State:
+    groups = symmetries(architecture.build(), (images[:1],)).groups
+    return weight_matching(a, b, groups).applied(b, groups)
+
+
 ALIGNERS: Mapping[str, Alignment] = {
     "midpoint": Alignment("midpoint, not aligned", as_it_is, note="the average of the two networks as they are"),
+    "weight-matching": Alignment(
+        "midpoint, weight matching", by_weights, note="Git Re-Basin, arXiv 2209.04836: units matched by their weights"
+    ),
 }

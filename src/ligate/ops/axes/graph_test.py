@@ -1,0 +1,194 @@
+"""Whatever is called a symmetry has to be one: random members of every group leave the function as it was."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from ligate.core.errors import InputError
+from ligate.ops.axes.graph import Group, permuted, symmetries
+
+
+class Branches(nn.Module):
+    """Gated MLP, residual sums, a norm, shared weights, heads, a convolution, parts behind each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(11, 12)
+        self.norm, self.last = nn.LayerNorm(12), nn.LayerNorm(12)
+        self.gate, self.up, self.down = nn.Linear(12, 20), nn.Linear(12, 20), nn.Linear(20, 12)
+        self.qkv, self.out = nn.Linear(12, 36), nn.Linear(12, 12)
+        self.scores = nn.Linear(12, 11, bias=False)
+        self.scores.weight = self.table.weight
+
+    def forward(self, ids):
+        x = self.table(ids)
+        y = self.norm(x)
+        q, k, v = (part.unflatten(-1, (3, 4)).transpose(1, 2) for part in self.qkv(y).chunk(3, dim=-1))
+        seen = (q @ k.transpose(-1, -2) / 2).softmax(-1) @ v
+        x = x + self.out(seen.transpose(1, 2).flatten(2))
+        x = x + self.down(nn.functional.silu(self.gate(x)) * self.up(x))
+        return self.scores(self.last(x))
+
+
+class Pictures(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.each = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.head = nn.Linear(8 * 4, 5)
+
+    def forward(self, images):
+        x = self.first(images).relu()
+        x = x + self.norm(self.second(x)).relu()
+        return self.head(nn.functional.max_pool2d(self.each(x), 2).flatten(1))
+
+
+def spoiled(state, groups: tuple[Group, ...]):
+    generator = torch.Generator().manual_seed(1)
+    for group in groups:
+        state = permuted(state, group, torch.randperm(group.size, generator=generator))
+    return state
+
+
+def unchanged(model: nn.Module, inputs, options=None, read=lambda out: out, dtype=torch.float64) -> float:
+    """How far the outputs move when all groups are permuted; the model must not be indifferent to its weights."""
+    model = model.to(dtype).eval()
+    found = symmetries(model, inputs, options)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        said = read(model(*inputs, **(options or {})))
+        after = spoiled(before, found.groups)
+        model.load_state_dict(after)
+        again = read(model(*inputs, **(options or {})))
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    return float((said - again).abs().max())
+
+
+IDS = torch.tensor([[3, 1, 4, 1, 5]])
+
+
+def test_what_is_found_in_a_network_of_branches():
+    torch.manual_seed(0)
+    found = symmetries(Branches(), (IDS,))
+    assert found.unknown == ()
+    places = {group.places[0].tensor: group for group in found.groups}
+    stream = places["table.weight"]
+    assert {str(place) for place in stream.places} >= {"norm.weight[0]", "down.weight[0]", "gate.weight[1]"}
+    assert "scores.weight[1]" in {str(place) for place in stream.places}
+    assert sorted(group.size for group in found.groups) == [3, 4, 12, 20]  # heads, inside of heads, stream, gate
+    heads = next(group for group in found.groups if group.size == 3)
+    assert {str(place) for place in heads.places} == {
+        "qkv.weight[0 as 3x3x4, 1]",
+        "qkv.bias[0 as 3x3x4, 1]",
+        "out.weight[1 as 3x4, 0]",
+    }
+    assert found.fixed["table.weight"].startswith("rows are looked up")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_permuting_every_group_changes_nothing(seed):
+    torch.manual_seed(seed)
+    assert unchanged(Branches(), (IDS,)) < 1e-12
+    assert unchanged(Pictures(), (torch.randn(2, 3, 4, 4, dtype=torch.float64),)) < 1e-12
+
+
+def test_channels_that_are_flattened_move_with_all_their_places():
+    (stream,) = symmetries(Pictures(), (torch.zeros(1, 3, 4, 4),)).groups
+    assert "head.weight[1 as 8x2x2, 0]" in {str(place) for place in stream.places}
+    assert "norm.running_mean[0]" in {str(place) for place in stream.places}
+
+
+def test_a_permutation_that_is_no_symmetry_would_be_noticed():
+    """The check above can fail: one place left out of a group breaks the function."""
+    torch.manual_seed(0)
+    model = Branches().double()
+    group = next(group for group in symmetries(model, (IDS,)).groups if group.size == 20)
+    state = permuted(model.state_dict(), group._replace(places=group.places[:-1]), torch.randperm(20))
+    with torch.no_grad():
+        before = model(IDS)
+        model.load_state_dict(state)
+        assert float((before - model(IDS)).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["llama", "mixtral", "bert", "gpt2", "vit"])
+def test_transformers_of_several_families(kind):
+    import transformers as t
+
+    torch.manual_seed(0)
+    common = {"vocab_size": 32, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    grouped = {**common, "intermediate_size": 24, "num_key_value_heads": 2}
+    asked, text = {"use_cache": False}, torch.tensor([[3, 1, 4, 1, 5]])
+    if kind == "llama":
+        case = (t.LlamaForCausalLM(t.LlamaConfig(**grouped)), (text,), asked)
+    elif kind == "mixtral":
+        case = (t.MixtralForCausalLM(t.MixtralConfig(**grouped, num_local_experts=3)), (text,), asked)
+    elif kind == "bert":
+        case = (t.BertForSequenceClassification(t.BertConfig(**common, intermediate_size=24)), (text,), {})
+    elif kind == "gpt2":
+        ends = {"bos_token_id": 0, "eos_token_id": 0}
+        sizes = {"vocab_size": 32, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 16}
+        case = (t.GPT2LMHeadModel(t.GPT2Config(**sizes, **ends)), (text,), asked)
+    else:
+        config = t.ViTConfig(image_size=8, patch_size=4, hidden_size=16, num_attention_heads=2, intermediate_size=24,
+                             num_hidden_layers=2)  # fmt: skip
+        case = (t.ViTForImageClassification(config), (torch.randn(1, 3, 8, 8, dtype=torch.float64),), {})
+    # The norms of Llama and Mixtral compute in float32 whatever the weights are, and so do Mixtral's experts.
+    dtype, most = torch.float32 if kind == "mixtral" else torch.float64, 1e-5 if kind in ("llama", "mixtral") else 1e-12
+    assert unchanged(*case, lambda out: out.logits, dtype) < most
+
+
+def test_grouped_queries_share_keys():
+    import transformers as t
+
+    sizes = {"vocab_size": 16, "hidden_size": 32, "intermediate_size": 24, "num_hidden_layers": 1}
+    model = t.LlamaForCausalLM(t.LlamaConfig(**sizes, num_attention_heads=4, num_key_value_heads=2))
+    found = symmetries(model, (torch.tensor([[1, 2, 3]]),), {"use_cache": False})
+    told = {group.size: {place.tensor.rpartition("self_attn.")[2] for place in group.places} for group in found.groups}
+    names = [{str(place) for place in group.places} for group in found.groups]
+    start = "model.layers.0.self_attn."
+    inside = {f"{start}v_proj.weight[0 as 2x8, 1]", f"{start}o_proj.weight[1 as 2x2x8, 2]"}
+    assert inside in names
+    assert told[2] <= {"q_proj.weight", "k_proj.weight", "v_proj.weight", "o_proj.weight"}
+    assert not any("q_proj.weight[0" in one and "x4, 3" in one for each in names for one in each)  # rotary pairs stay
+
+
+def test_an_operation_that_is_not_known_fixes_what_it_touches():
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(3, 6), nn.Linear(6, 2)
+
+        def forward(self, x):
+            return self.second(self.first(x).cumsum(-1))
+
+    found = symmetries(Odd(), (torch.zeros(1, 3),))
+    assert found.groups == () and found.unknown == ("cumsum",)
+    assert "cumsum" in found.fixed["first.weight"]
+
+
+def test_positions_count():
+    class Sorted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(3, 6), nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.second(self.first(x)[:, 1:4])
+
+    assert symmetries(Sorted(), (torch.zeros(1, 3),)).groups == ()
+
+
+def test_a_model_that_cannot_be_traced_is_told():
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.first(x) if x.sum() > 0 else x
+
+    with pytest.raises(InputError, match="cannot be traced"):
+        symmetries(Branching(), (torch.zeros(1, 3),))

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from ligate.core.errors import InputError
+from ligate.ops.axes.graph import Group, Place, permuted, symmetries
+from ligate.ops.matching import assignment, similarity, weight_matching
+
+
+def network(seed: int, width: int = 12) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(5, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 3))
+
+
+def test_the_worked_example_of_three_hidden_units():
+    """A: W1 = [[1,0],[0,1],[1,1]], W2 = [1,2,3]; B is A with its units in the order 2, 0, 1."""
+    one = {"w": torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), "v": torch.tensor([[1.0, 2.0, 3.0]])}
+    group = Group("hidden", 3, (Place("w", 0, (3,), 0), Place("v", 1, (3,), 0)))
+    other = permuted(one, group, torch.tensor([2, 0, 1]))
+    assert similarity(one, other, group).tolist() == [[4, 2, 2], [7, 2, 5], [11, 4, 7]]
+    found = weight_matching(one, other, [group])
+    assert found.orders["hidden"].tolist() == [1, 2, 0]
+    assert all(torch.equal(found.applied(other, [group])[name], one[name]) for name in one)
+
+
+def test_the_assignment_is_the_best_of_all():
+    scores = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
+    best = max(sum(float(scores[i, j]) for i, j in enumerate(p)) for p in itertools.permutations(range(6)))
+    assert float(scores[torch.arange(6), assignment(scores)].sum()) == pytest.approx(best)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_permuted_copy_comes_back_exactly(seed):
+    model = network(seed, 32)
+    groups = symmetries(model, (torch.zeros(1, 5),)).groups
+    given = {name: value.detach() for name, value in model.state_dict().items()}
+    hidden = given
+    for group in groups:
+        hidden = permuted(hidden, group, torch.randperm(group.size))
+    found = weight_matching(given, hidden, groups, seed=seed).applied(hidden, groups)
+    assert all(torch.equal(found[name], given[name]) for name in given)
+
+
+def test_matching_never_makes_it_worse_and_keeps_the_function():
+    one, other = network(0), network(1)
+    groups = symmetries(one, (torch.zeros(1, 5),)).groups
+    a, b = (dict(model.state_dict()) for model in (one, other))
+    found = weight_matching(a, b, groups)
+    moved = found.applied(b, groups)
+    assert found.score >= sum(float((a[name] * b[name]).sum()) for name in a)
+    x = torch.randn(7, 5)
+    with torch.no_grad():
+        said = other(x)
+        other.load_state_dict(moved)
+        torch.testing.assert_close(other(x), said)
+
+
+def test_the_same_seed_gives_the_same_matching():
+    one, other = network(0), network(1)
+    groups = symmetries(one, (torch.zeros(1, 5),)).groups
+    found = [weight_matching(one.state_dict(), other.state_dict(), groups, seed=3) for _ in range(2)]
+    assert all(torch.equal(found[0].orders[name], found[1].orders[name]) for name in found[0].orders)
+
+
+def test_other_widths_are_told():
+    one, other = network(0, 12), network(1, 10)
+    groups = symmetries(one, (torch.zeros(1, 5),)).groups
+    with pytest.raises(InputError, match=r"\[12\] in one model and \[10\] in the other"):
+        weight_matching(one.state_dict(), other.state_dict(), groups)
