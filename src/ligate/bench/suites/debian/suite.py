@@ -57,7 +57,7 @@ METHODS: Mapping[Tier, Sequence[str]] = {
         "iso_c",
     ),
 }
-_STANDARD = {"train": 1200, "validation": 100, "test": 250, "length": 32, "epochs": 2, "joint epochs": 1}
+_STANDARD = {"train": 1000, "validation": 100, "test": 250, "length": 32, "epochs": 2, "joint epochs": 1}
 _FULL = {"train": 3000, "validation": 150, "test": 500, "length": 48, "epochs": 2, "joint epochs": 1}
 SCALES: Mapping[Tier, Scale] = {
     "smoke": Scale((0,), 4, {**_STANDARD, "train": 64, "validation": 30, "test": 60, "epochs": 1}),
