@@ -57,11 +57,19 @@ METHODS: Mapping[Tier, Sequence[str]] = {
         "iso_c",
     ),
 }
-_STANDARD = {"train": 1000, "validation": 100, "test": 250, "length": 32, "epochs": 2, "joint epochs": 1}
-_FULL = {"train": 3000, "validation": 150, "test": 500, "length": 48, "epochs": 2, "joint epochs": 1}
+_STANDARD = {
+    "train": 1000,
+    "validation": 100,
+    "test": 250,
+    "outside": 100,
+    "length": 32,
+    "epochs": 2,
+    "joint epochs": 1,
+}
+_FULL = {"train": 3000, "validation": 150, "test": 500, "outside": 500, "length": 48, "epochs": 2, "joint epochs": 1}
 SCALES: Mapping[Tier, Scale] = {
-    "smoke": Scale((0,), 4, {**_STANDARD, "train": 64, "validation": 30, "test": 60, "epochs": 1}),
-    "standard": Scale((0, 1), 10, _STANDARD),
+    "smoke": Scale((0,), 4, {**_STANDARD, "train": 64, "validation": 20, "test": 40, "outside": 20, "epochs": 1}),
+    "standard": Scale((0, 1), 8, _STANDARD),
     "full": Scale((0, 1, 2), 10, _FULL),
 }
 
@@ -99,13 +107,13 @@ def papers(
 ) -> dict[str, dict[str, list[Question]]]:
     """The questions of every paper, the same for all seeds."""
 
-    def asked(tasks: Sequence[str], split: Split) -> dict[str, list[Question]]:
-        return {name: in_turn(corpus.task(name).questions[split], sizes[split]) for name in tasks}
+    def asked(tasks: Sequence[str], split: Split, most: int) -> dict[str, list[Question]]:
+        return {name: in_turn(corpus.task(name).questions[split], most) for name in tasks}
 
-    test = asked(names, "test")
-    found = {VALIDATION: asked(names, "validation"), TEST: test}
+    test = asked(names, "test", sizes["test"])
+    found = {VALIDATION: asked(names, "validation", sizes["validation"]), TEST: test}
     if outside:
-        found[OUTSIDE] = asked(outside, "test")
+        found[OUTSIDE] = asked(outside, "test", sizes["outside"])
     return {**found, TYPOS: damaged(test, TYPOS), DROPPED: damaged(test, DROPPED)}
 
 
