@@ -22,7 +22,8 @@ from ligate.bench.textworld import DROPPED, TYPOS, damaged
 pytest.importorskip("scipy")
 
 NAMES = facets.TASKS
-SIZES = {"train": 60, "validation": 24, "test": 40, "outside": 30, "length": 16, "epochs": 2, "joint epochs": 1, "parts": 3}
+_ASKED = {"validation": 24, "test": 40, "outside": 30, "length": 16}
+SIZES = {"train": 60, **_ASKED, "epochs": 2, "joint epochs": 1, "parts": 3}
 
 
 def word(task: int, label: int) -> str:
