@@ -308,7 +308,7 @@ def _squeezed(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: t
 
 def _expanded(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...]) -> Axes:
     """A new axis holds copies, whose order is nothing; batch and positions are fixed by what they meet."""
-    axes = [(), *[()] * len(shape)][1 : len(shape) - len(args[0].axes) + 1] + list(args[0].axes)
+    axes: Axes = [()] * (len(shape) - len(args[0].axes)) + list(args[0].axes)
     return [
         axis if flow.atoms.size(axis) == size else flow.atoms.new(size) for axis, size in zip(axes, shape, strict=True)
     ]
