@@ -10,6 +10,13 @@ mean over questions, averaged over S seeds, the variance of m has two parts, add
 The interval is Student's, with the degrees of freedom of Welch and Satterthwaite. What seeds and questions do together
 is in both parts, so the interval is a little too wide rather than too narrow. One seed says nothing about training:
 its interval is about the questions alone.
+
+Two or three seeds say little of a variance, but all R rows were measured under them. What is left of a row's score in
+a seed when the row's mean and the seed's mean are taken off has (R-1)(S-1) degrees of freedom, and a difference of two
+rows twice its variance if all rows are alike. They are not quite: so the larger of this and of the pair's own is taken.
+Over rows of several kinds such intervals held the truth in 92 to 96 of a hundred simulated cases, those of the pair's
+own variance from two seeds in 89 to 92, at two to four times the width.
+
 """
 
 from __future__ import annotations
@@ -44,6 +51,29 @@ class Estimate(NamedTuple):
         return Estimate(factor * self.mean, abs(factor) * self.error, low, high)
 
 
+class Pooled(NamedTuple):
+    """The variance that seeds bring to the score of one row, beyond what they bring to all; estimated from many."""
+
+    variance: float
+    freedom: int
+
+
+def pooled(scores: Sequence[Sequence[float]]) -> Pooled | None:
+    """From each row's score in each seed: of rows plus seeds, the residual. None where one row or seed says nothing.
+
+    >>> pooled([[0, 4], [2, 2]])  # residuals of 1 and -1
+    Pooled(variance=4.0, freedom=1)
+    """
+    import torch
+
+    table = torch.tensor(scores, dtype=torch.float64)
+    freedom = math.prod(count - 1 for count in table.shape)
+    if not table.numel() or freedom < 1:
+        return None
+    rest = table - table.mean(0) - table.mean(1, keepdim=True) + table.mean()
+    return Pooled(float(rest.square().sum()) / freedom, freedom)
+
+
 def means(values: Values) -> dict[str, float]:
     """The score of each task."""
     return {task: float(each.double().mean()) for task, each in values.items()}
@@ -57,6 +87,22 @@ def estimate(seeds: Sequence[Values], sources: Values) -> Estimate:
     >>> f"{told.mean:.2f} {told.error:.3f}"
     '0.50 0.289'
     """
+    return _estimate(seeds, sources, None)
+
+
+def difference(
+    seeds: Sequence[Values], others: Sequence[Values], sources: Values, shared: Pooled | None = None
+) -> Estimate:
+    """Of the first minus the second, question by question and seed by seed. `shared` is of the rows they are among."""
+    apart = [
+        {task: one[task].double() - other[task].double() for task in sources}
+        for one, other in zip(seeds, others, strict=True)
+    ]
+    unmoved = all(each[task].equal(apart[0][task]) for each in apart for task in sources)
+    return _estimate(apart, sources, None if unmoved else shared)
+
+
+def _estimate(seeds: Sequence[Values], sources: Values, shared: Pooled | None) -> Estimate:
     import torch
 
     each = [sum(means(values).values()) / len(values) for values in seeds]
@@ -70,17 +116,19 @@ def estimate(seeds: Sequence[Values], sources: Values) -> Estimate:
         seen[source] = True
     count = int(seen.sum())
     by_questions = float(pull.square().sum()) * count / max(count - 1, 1)
-    by_seeds = sum((one - mean) ** 2 for one in each) / (len(each) - 1) / len(each) if len(each) > 1 else 0.0
-    return _interval(mean, (by_questions, count - 1), (by_seeds, len(each) - 1))
+    by_seeds, freedom = _between(each, shared)
+    return _interval(mean, (by_questions, count - 1), (by_seeds / len(each), freedom))
 
 
-def difference(seeds: Sequence[Values], others: Sequence[Values], sources: Values) -> Estimate:
-    """Of the first minus the second, question by question and seed by seed."""
-    apart = [
-        {task: one[task].double() - other[task].double() for task in sources}
-        for one, other in zip(seeds, others, strict=True)
-    ]
-    return estimate(apart, sources)
+def _between(each: Sequence[float], shared: Pooled | None) -> tuple[float, int]:
+    """The variance over seeds of a number, and its degrees of freedom."""
+    if len(each) < 2:
+        return 0.0, 0
+    mean = sum(each) / len(each)
+    own = sum((one - mean) ** 2 for one in each) / (len(each) - 1)
+    if shared is None or shared.freedom < len(each):
+        return own, len(each) - 1
+    return max(own, 2 * shared.variance), shared.freedom
 
 
 def apart(one: Estimate, other: Estimate) -> Estimate:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from ligate.bench.statistics import Estimate, apart, difference, estimate, means
+from ligate.bench.statistics import Estimate, Pooled, Values, apart, difference, estimate, means, pooled
 
 
 def test_the_variance_is_that_of_sums_over_sources():
@@ -116,3 +116,65 @@ def test_about_95_of_a_hundred_intervals_hold_the_truth(seeds: int, by_seed: flo
         held += told.low <= truth <= told.high
     # 2000 draws of 0.95 have a standard deviation of 0.005; several seeds make it too wide rather than too narrow.
     assert 0.935 <= held / times <= (0.965 if seeds == 1 else 0.99)
+
+
+def test_what_is_pooled_is_left_of_rows_and_seeds():
+    # Row means 2, 5 and 5, seed means 3 and 5: residuals +-1, 0 and -+1, with two degrees of freedom.
+    found = pooled([[0.0, 4.0], [4.0, 6.0], [5.0, 5.0]])
+    assert found is not None
+    assert found == (pytest.approx((1 + 1 + 0 + 0 + 1 + 1) / 2), 2)
+
+
+def test_rows_that_move_together_have_nothing_left():
+    assert pooled([[0.25, 0.5], [0.5, 0.75], [0.0, 0.25]]) == Pooled(0.0, 2)
+
+
+@pytest.mark.parametrize("scores", [[], [[]], [[0.5, 0.6]], [[0.5], [0.6]]])
+def test_one_row_or_one_seed_says_nothing_to_pool(scores: list[list[float]]):
+    assert pooled(scores) is None
+
+
+def two_seeds(first: float, second: float) -> list[Values]:
+    return [{"a": torch.tensor([first])}, {"a": torch.tensor([second])}]
+
+
+def test_many_rows_sharpen_what_two_seeds_say():
+    told = difference(two_seeds(0.6, 0.7), two_seeds(0.5, 0.5), {"a": torch.tensor([0])}, Pooled(0.01, 8))
+    assert told.error == pytest.approx(0.1)  # twice the variance of a row, over two seeds; the pair's own is 0.005
+    assert told.high - told.mean == pytest.approx(0.1 * stats.t.ppf(0.975, 8))
+
+
+def test_a_pair_that_seeds_move_more_than_others_keeps_its_own_variance():
+    told = difference(two_seeds(0.6, 0.8), two_seeds(0.5, 0.5), {"a": torch.tensor([0])}, Pooled(0.001, 8))
+    assert told.error == pytest.approx(0.1)
+    assert told.high - told.mean == pytest.approx(0.1 * stats.t.ppf(0.975, 8))
+
+
+def test_rows_with_the_same_answers_do_not_differ_whatever_the_others_do():
+    values = two_seeds(0.5, 0.75)
+    assert difference(values, values, {"a": torch.tensor([0])}, Pooled(0.01, 8)).error == 0.0
+
+
+@pytest.mark.parametrize("kind", ["alike", "two of another kind", "merges share"])
+def test_pooled_intervals_hold_the_truth_about_as_often_as_they_say(kind: str):
+    """Ten rows, two seeds, 60 questions; what a seed does to a row differs by the kind of row, or has a shared part."""
+    draw, times, rows = torch.Generator().manual_seed(5), 300, 10
+    moves = torch.full((rows,), 0.05)
+    if kind == "two of another kind":
+        moves[:2] = 0.1
+    sources = {"a": torch.arange(60)}
+    held = wide = total = 0
+    for _ in range(times):
+        shift = moves * torch.randn(2, rows, generator=draw)
+        if kind == "merges share":
+            shift[:, 4:] += 0.08 * torch.randn(2, 1, generator=draw)
+        question = 0.3 * torch.randn(60, generator=draw)
+        answers = shift[..., None] + question + 0.1 * torch.randn(2, rows, 60, generator=draw)
+        shared = pooled(answers.mean(-1).T.tolist())
+        for one, other in ((0, 1), (0, 5), (4, 9), (6, 7)):
+            mine, theirs = ([{"a": seed[row]} for seed in answers] for row in (one, other))
+            told, alone = difference(mine, theirs, sources, shared), difference(mine, theirs, sources)
+            held, total = held + (told.low <= 0 <= told.high), total + 1
+            wide += (told.high - told.low) < (alone.high - alone.low)
+    assert 0.9 <= held / total <= 0.99
+    assert wide / total > 0.5

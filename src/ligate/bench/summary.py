@@ -123,9 +123,10 @@ class Summary:
 def summarise(results: Results) -> Summary:
     """Everything that is shown of the rows."""
     baseline = next((row for row in map(results.row, BASELINES) if row and answers(results, row)), None)
-    lines = [_line(results, row, baseline) for row in results.rows]
+    against = Pairs.of(results)
+    lines = [_line(results, row, baseline, against) for row in results.rows]
     merges = [row for row in results.rows if row.group == "merge"]
-    pairs = {(one.id, other.id): difference(results, one, other) for one, other in combinations(merges, 2)}
+    pairs = {(one.id, other.id): against.difference(one, other) for one, other in combinations(merges, 2)}
     return Summary(results, lines, baseline, {names: each for names, each in pairs.items() if each is not None})
 
 
@@ -137,29 +138,55 @@ def answers(results: Results, row: Row, paper: str = TEST) -> dict[int, Values]:
     return {seed: {task: values[task] for task in tasks} for seed, values in whole.items()}
 
 
-def difference(results: Results, one: Row, other: Row, paper: str = TEST) -> Estimate | None:
-    """The first row minus the second, question by question, over the seeds that both have; None if there are none."""
-    mine, theirs = answers(results, one, paper), answers(results, other, paper)
-    seeds = [seed for seed in mine if seed in theirs]
-    if not seeds:
-        return None
-    return statistics.difference(
-        [mine[seed] for seed in seeds], [theirs[seed] for seed in seeds], results.papers[paper].sources
-    )
+@dataclass(frozen=True)
+class Pairs:
+    """Rows against each other, question by question, over the seeds that both have."""
+
+    results: Results
+    averages: Mapping[str, Mapping[str, Mapping[int, float]]]  # paper -> row -> seed
+
+    @classmethod
+    def of(cls, results: Results) -> Pairs:
+        return cls(
+            results,
+            {
+                paper: {
+                    row.id: {seed: _average(each) for seed, each in answers(results, row, paper).items()}
+                    for row in results.rows
+                }
+                for paper in results.papers
+            },
+        )
+
+    def difference(self, one: Row, other: Row, paper: str = TEST) -> Estimate | None:
+        """The first minus the second; None if no seed has both.
+
+        Merges share their experts, and with them most of what a seed brings: between two merges the seeds' variance is
+        pooled over the merges, and over all rows otherwise.
+        """
+        mine, theirs = answers(self.results, one, paper), answers(self.results, other, paper)
+        seeds = [seed for seed in mine if seed in theirs]
+        if not seeds:
+            return None
+        groups: Sequence[Group] = ("merge",) if one.group == other.group == "merge" else GROUPS
+        among = [self.averages[paper][row.id] for row in self.results.rows if row.group in groups]
+        shared = statistics.pooled([[row[seed] for seed in seeds] for row in among if all(s in row for s in seeds)])
+        sources = self.results.papers[paper].sources
+        return statistics.difference([mine[s] for s in seeds], [theirs[s] for s in seeds], sources, shared)
 
 
-def _line(results: Results, row: Row, baseline: Row | None) -> Line:
+def _line(results: Results, row: Row, baseline: Row | None, pairs: Pairs) -> Line:
     pretrained = results.row(PRETRAINED)
     compared = baseline is not None and baseline.id != row.id
     return Line(
         row,
         scores=_scores(results, row),
         average=estimate(results, row),
-        against=difference(results, row, baseline) if compared and baseline else None,
+        against=pairs.difference(row, baseline) if compared and baseline else None,
         relative=_relative(results, row),
         closed=_closed(results, row),
         outside=estimate(results, row, OUTSIDE),
-        forgetting=difference(results, row, pretrained, OUTSIDE) if pretrained and row is not pretrained else None,
+        forgetting=pairs.difference(row, pretrained, OUTSIDE) if pretrained and row is not pretrained else None,
         robustness={name: found for name in CHANGED_PAPERS if (found := _change(results, row, name)) is not None},
         cost=_cost(row),
         chosen=[Chosen(cell.seed, cell.chosen, cell.at_edge) for cell in row.done if cell.chosen is not None],

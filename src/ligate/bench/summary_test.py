@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from scipy import stats
 
 from ligate.bench.results import Cell, Cost, Results
+from ligate.bench.statistics import pooled
 from ligate.bench.suite import BITS_PER_BYTE, Paper, Task
 from ligate.bench.summary import Line, Summary, summarise
 from ligate.bench.synthetic_test import hand, many
@@ -200,3 +202,28 @@ def test_chosen_coefficients_and_extras_are_by_seed():
 def test_one_seed_says_nothing_about_seeds_but_is_told():
     told = summarise(many(seeds=1, count=40))
     assert all(each.average and each.average.error > 0 for each in told.lines)
+
+
+def test_merges_are_compared_by_what_seeds_do_to_merges_and_others_by_what_they_do_to_all():
+    # One question: what is left is the seeds' part. Merges stay within 0.2 of each other, the experts move by 0.4.
+    rows = {
+        "individual": [[0.9], [0.5]],
+        "task_arithmetic": [[0.4], [0.6]],
+        "ties": [[0.5], [0.5]],
+        "dare": [[0.4], [0.6]],
+    }
+    made = hand(rows)
+    made = replace(made, rows=[replace(made.rows[0], group="reference"), *made.rows[1:]])
+    told = summarise(made)
+    of_merges = pooled([[0.4, 0.6], [0.5, 0.5], [0.4, 0.6]])
+    of_all = pooled([[0.9, 0.5], [0.4, 0.6], [0.5, 0.5], [0.4, 0.6]])
+    assert of_merges and of_all
+    assert line(told, "ties").against.error == pytest.approx(math.sqrt(max(0.02, 2 * of_merges.variance) / 2))
+    assert line(told, "individual").against.error == pytest.approx(math.sqrt(max(0.18, 2 * of_all.variance) / 2))
+
+
+def test_a_row_that_failed_on_a_seed_stays_out_of_the_pool():
+    rows = {"task_arithmetic": [[0.4], [0.6]], "ties": [[0.5], [0.5]], "dare": [[0.4], [0.6]], "della": [[0.1], [0.9]]}
+    whole, less = hand({name: rows[name] for name in list(rows)[:3]}), hand(rows)
+    less = with_cells(less, "della", Cell(0, {"test": {"a": torch.tensor([0.1])}}), Cell(1, failed="no"))
+    assert line(summarise(less), "ties").against == line(summarise(whole), "ties").against
