@@ -25,10 +25,13 @@ DOORS: Mapping[str, frozenset[str]] = {
     "io": frozenset({"core"}),
     "engine": frozenset({"core"}),
     "recipe": frozenset({"core", "methods", "io", "engine"}),
-    "verbs": frozenset({"core", "ops", "methods", "io", "engine", "recipe"}),
-    "bench": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "verbs"}),
-    "cli": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "verbs", "bench"}),
-    "face": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "verbs", "cli"}),  # __init__, __main__
+    "align": frozenset({"core", "ops", "io"}),
+    "verbs": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align"}),
+    "bench": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "verbs"}),
+    "cli": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "verbs", "bench"}),
+    "face": frozenset(
+        {"core", "ops", "methods", "io", "engine", "recipe", "align", "verbs", "cli"}
+    ),  # __init__, __main__
 }
 
 MEND = """

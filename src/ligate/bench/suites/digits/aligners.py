@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ligate.align.axes.graph import symmetries
+from ligate.align.matching import weight_matching
 from ligate.bench.suite import State, Use
 from ligate.bench.suites.digits.networks import Architecture, Kind
-from ligate.ops.axes.graph import symmetries
-from ligate.ops.matching import weight_matching
 
 Aligner = Callable[[State, State, Architecture, Tensor], State]
 """(a, b, their architecture, training images [N, 8, 8]) -> weights that do what b does, in the coordinates of a."""

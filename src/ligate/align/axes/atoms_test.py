@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ligate.ops.axes.atoms import Atoms
+from ligate.align.axes.atoms import Atoms
 
 
 def sizes(atoms: Atoms, axis) -> list[int]:

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from ligate.align.axes.graph import symmetries
+from ligate.align.maps import Group, Place, applied, reordered
+from ligate.align.matching import assignment, similarity, weight_matching
 from ligate.core.errors import InputError
-from ligate.ops.axes.graph import Group, Place, permuted, symmetries
-from ligate.ops.matching import assignment, similarity, weight_matching
 
 
 def network(seed: int, width: int = 12) -> nn.Module:
@@ -20,7 +21,7 @@ def test_the_worked_example_of_three_hidden_units():
     """A: W1 = [[1,0],[0,1],[1,1]], W2 = [1,2,3]; B is A with its units in the order 2, 0, 1."""
     one = {"w": torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), "v": torch.tensor([[1.0, 2.0, 3.0]])}
     group = Group("hidden", 3, (Place("w", 0, (3,), 0), Place("v", 1, (3,), 0)))
-    other = permuted(one, group, torch.tensor([2, 0, 1]))
+    other = applied(one, [reordered(group, torch.tensor([2, 0, 1]))])
     assert similarity(one, other, group).tolist() == [[4, 2, 2], [7, 2, 5], [11, 4, 7]]
     found = weight_matching(one, other, [group])
     assert found.orders["hidden"].tolist() == [1, 2, 0]
@@ -40,7 +41,7 @@ def test_a_permuted_copy_comes_back_exactly(seed):
     given = {name: value.detach() for name, value in model.state_dict().items()}
     hidden = given
     for group in groups:
-        hidden = permuted(hidden, group, torch.randperm(group.size))
+        hidden = applied(hidden, [reordered(group, torch.randperm(group.size))])
     found = weight_matching(given, hidden, groups, seed=seed).applied(hidden, groups)
     assert all(torch.equal(found[name], given[name]) for name in given)
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from ligate.align.axes.graph import symmetries
+from ligate.align.maps import Group, applied, reordered
 from ligate.core.errors import InputError
-from ligate.ops.axes.graph import Group, permuted, symmetries
 
 
 class Branches(nn.Module):
@@ -49,7 +50,7 @@ class Pictures(nn.Module):
 def spoiled(state, groups: tuple[Group, ...]):
     generator = torch.Generator().manual_seed(1)
     for group in groups:
-        state = permuted(state, group, torch.randperm(group.size, generator=generator))
+        state = applied(state, [reordered(group, torch.randperm(group.size, generator=generator))])
     return state
 
 
@@ -106,7 +107,7 @@ def test_a_permutation_that_is_no_symmetry_would_be_noticed():
     torch.manual_seed(0)
     model = Branches().double()
     group = next(group for group in symmetries(model, (IDS,)).groups if group.size == 20)
-    state = permuted(model.state_dict(), group._replace(places=group.places[:-1]), torch.randperm(20))
+    state = applied(model.state_dict(), [reordered(group._replace(places=group.places[:-1]), torch.randperm(20))])
     with torch.no_grad():
         before = model(IDS)
         model.load_state_dict(state)

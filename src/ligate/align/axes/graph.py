@@ -19,31 +19,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ligate.align.maps import Group, Place
 from ligate.core.errors import InputError
 
 from .atoms import Axis
 from .flow import Axes, Flow, Known
-
-
-class Place(NamedTuple):
-    """Where the units of a group lie: on axis `dim` of a tensor, seen as `sizes`, they are its factor `factor`."""
-
-    tensor: str
-    dim: int
-    sizes: tuple[int, ...]
-    factor: int
-
-    def __str__(self) -> str:
-        part = "" if len(self.sizes) == 1 else f" as {'x'.join(map(str, self.sizes))}, {self.factor}"
-        return f"{self.tensor}[{self.dim}{part}]"
-
-
-class Group(NamedTuple):
-    """`size` units that move together on all of their places. They can be permuted in any order."""
-
-    name: str
-    size: int
-    places: tuple[Place, ...]
 
 
 class Symmetries(NamedTuple):
@@ -69,20 +49,6 @@ def symmetries(model: nn.Module, inputs: tuple[Any, ...], options: Mapping[str, 
             hint="torch.export must be able to run it without control flow that depends on values.",
         ) from error
     return _Reader(program, model).symmetries()
-
-
-def permuted(tensors: Mapping[str, Tensor], group: Group, order: Tensor) -> dict[str, Tensor]:
-    """The weights with the units of a group in another order: unit k is what unit order[k] was."""
-    changed = dict(tensors)
-    for place in group.places:
-        changed[place.tensor] = _moved(changed[place.tensor], place, order)
-    return changed
-
-
-def _moved(tensor: Tensor, place: Place, order: Tensor) -> Tensor:
-    dim = place.dim
-    shape = (*tensor.shape[:dim], *place.sizes, *tensor.shape[dim + 1 :])
-    return tensor.reshape(shape).index_select(dim + place.factor, order).reshape(tensor.shape)
 
 
 class _Reader:

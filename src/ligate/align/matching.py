@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from ligate.align.maps import AxisMap, Group, applied, reordered, units
 from ligate.core.errors import InputError
-
-from .axes.graph import Group, Place, permuted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,10 +34,10 @@ class Matching(NamedTuple):
 
     def applied(self, tensors: Mapping[str, Tensor], groups: Sequence[Group]) -> dict[str, Tensor]:
         """B in the coordinates of A."""
-        changed = dict(tensors)
-        for group in groups:
-            changed = permuted(changed, group, self.orders[group.name])
-        return changed
+        return applied(tensors, self.maps(groups))
+
+    def maps(self, groups: Sequence[Group]) -> list[AxisMap]:
+        return [reordered(group, self.orders[group.name]) for group in groups]
 
 
 def weight_matching(
@@ -72,7 +71,7 @@ def similarity(a: Mapping[str, Tensor], b: Mapping[str, Tensor], group: Group) -
     """[size, size] inner products of the units of both, over all weights on which the group lies."""
     total = torch.zeros(group.size, group.size, dtype=torch.float64)
     for place in group.places:
-        total += _units(a[place.tensor], place) @ _units(b[place.tensor], place).T
+        total += units(a[place.tensor], place)[0] @ units(b[place.tensor], place)[0].T
     return total
 
 
@@ -89,18 +88,11 @@ def _descend(a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[
             order = assignment(scores)
             if float(scores[torch.arange(group.size), order].sum() - scores.trace()) > least:
                 orders[group.name] = orders[group.name][order]
-                moved = permuted(moved, group, order)
+                moved = applied(moved, [reordered(group, order)])
                 gained = True
         if not gained:
             break
     return Matching(orders, sum(float((value * moved[name]).sum()) for name, value in a.items()))
-
-
-def _units(tensor: Tensor, place: Place) -> Tensor:
-    """One row for each unit."""
-    shape = (*tensor.shape[: place.dim], *place.sizes, *tensor.shape[place.dim + 1 :])
-    axis = place.dim + place.factor
-    return tensor.reshape(shape).movedim(axis, 0).reshape(place.sizes[place.factor], -1)
 
 
 def _alike(a: Mapping[str, Tensor], b: Mapping[str, Tensor], names: Sequence[str]) -> None:
