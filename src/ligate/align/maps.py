@@ -1,12 +1,12 @@
 """Maps of the units of a network: what changes on every axis on which they lie, so that the function stays as it was.
 
-A map of a group of units is given twice: `write` for axes that bring the units forth (rows of a matrix, a bias, a table's
-columns), `read` for axes that take them in (columns of the next matrix). With M a matrix of a symmetry,
+A map of a group of units is given twice: `write` for axes that bring the units forth (rows of a matrix, a bias, the
+columns of a table), `read` for axes that take them in (columns of the next matrix). With M a matrix of a symmetry,
 
     writes:  W <- M W         reads:  W <- W M^-1, so `read` holds M^-T, of the same shape
 
-and for a permutation or rotation both are the same. Where widths change they differ: a unit that is made of two sums what
-reads them. Integers are orders: unit k becomes what unit order[k] was, exactly, whatever the type of the weights.
+and for a permutation or rotation both are the same. Where widths change they differ: a unit that is made of two sums
+what reads them. Integers are orders: unit k becomes what unit order[k] was, exactly, whatever the type of the weights.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Kind = Literal["permutation", "signed", "rotary", "orthogonal", "invertible"]
-"""What a group's units may undergo. `rotary`: unit j and unit j + size/2 turn and grow together, by any angle and factor,
-as rotary position embeddings allow. `orthogonal`: scales of norms are folded into what reads them on the way."""
+"""What a group's units may undergo. `rotary`: units j and j + size/2 turn and grow together, by any angle and factor, as
+rotary position embeddings allow. `orthogonal`: scales of norms are folded into what reads them on the way."""
 
 Role = Literal["writes", "reads", "scales"]
 
@@ -62,7 +62,7 @@ class AxisMap(NamedTuple):
     Args:
         write: integers [size], or numbers [new size, size]; with one more axis in front where copies differ.
         read: the same for axes that read the units.
-        scales: weight of a norm -> [2, size] its old and its new numbers, where a map that is no permutation folds them.
+        scales: weight of a norm -> [2, size], its old and its new numbers, where a map that is no permutation folds it.
     """
 
     group: Group
