@@ -29,9 +29,8 @@ DOORS: Mapping[str, frozenset[str]] = {
     "verbs": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align"}),
     "bench": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "verbs"}),
     "cli": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "verbs", "bench"}),
-    "face": frozenset(
-        {"core", "ops", "methods", "io", "engine", "recipe", "align", "verbs", "cli"}
-    ),  # __init__, __main__
+    # __init__ and __main__
+    "face": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "verbs", "cli"}),
 }
 
 MEND = """

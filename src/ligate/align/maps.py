@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Kind = Literal["permutation", "signed", "rotary", "orthogonal", "invertible"]
-"""What a group's units may undergo. `rotary`: units j and j + size/2 turn and grow together, by any angle and factor, as
-rotary position embeddings allow. `orthogonal`: scales of norms are folded into what reads them on the way."""
+"""What a group's units may undergo. `rotary`: units j and j + size/2 turn and grow together, by any angle and factor,
+as rotary position embeddings allow. `orthogonal`: scales of norms are folded into what reads them on the way."""
 
 Role = Literal["writes", "reads", "scales"]
 

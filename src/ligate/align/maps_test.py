@@ -10,14 +10,20 @@ from ligate.align.maps import AxisMap, Group, Place, applied, mapped, reordered,
 HEADS = Group(
     "inside of heads",
     4,
-    (Place("v", 0, (2, 4), 1, over=(0,)), Place("b", 0, (2, 4), 1, over=(0,)), Place("o", 1, (2, 3, 4), 2, "reads", (0,))),
+    (
+        Place("v", 0, (2, 4), 1, over=(0,)),
+        Place("b", 0, (2, 4), 1, over=(0,)),
+        Place("o", 1, (2, 3, 4), 2, "reads", (0,)),
+    ),
     "invertible",
     2,
-)  # fmt: skip
+)
 STREAM = Group(
-    "stream", 6, (Place("in", 0, (6,), 0), Place("g", 0, (6,), 0, "scales"), Place("out", 1, (6,), 0, "reads", (), "g")),
+    "stream",
+    6,
+    (Place("in", 0, (6,), 0), Place("g", 0, (6,), 0, "scales"), Place("out", 1, (6,), 0, "reads", (), "g")),
     "orthogonal",
-)  # fmt: skip
+)
 
 
 def random(seed: int, **shapes: tuple[int, ...]) -> dict[str, torch.Tensor]:
