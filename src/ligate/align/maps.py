@@ -29,7 +29,8 @@ class Place(NamedTuple):
 
     Args:
         role: what the axis does with the units; `scales` is the weight of a norm, one number per unit.
-        over: factors of the same axis that count the copies of the group, if it has several.
+        over: dim and factor of what counts the copies of the group, if it has several: heads on the same axis, experts
+            on another (all of that axis).
         scale: the tensor that scales the units just before this place reads them.
     """
 
@@ -38,7 +39,7 @@ class Place(NamedTuple):
     sizes: tuple[int, ...]
     factor: int
     role: Role = "writes"
-    over: tuple[int, ...] = ()
+    over: tuple[tuple[int, int], ...] = ()
     scale: str = ""
 
     def __str__(self) -> str:
@@ -137,9 +138,11 @@ def _mixed(tensor: Tensor, place: Place, by: Tensor) -> Tensor:
 
 
 def _seen(tensor: Tensor, place: Place) -> tuple[Tensor, tuple[int, ...]]:
-    """The tensor with the axis taken apart, and where its copies and then its units are."""
+    """The tensor with the axis taken apart, and where its copies and, last, its units are."""
     shape = (*tensor.shape[: place.dim], *place.sizes, *tensor.shape[place.dim + 1 :])
-    return tensor.reshape(shape), tuple(place.dim + factor for factor in (*place.over, place.factor))
+    more = len(place.sizes) - 1
+    over = (dim + (factor if dim == place.dim else 0 if dim < place.dim else more) for dim, factor in place.over)
+    return tensor.reshape(shape), (*over, place.dim + place.factor)
 
 
 def _along(numbers: Tensor, place: Place, like: Tensor) -> Tensor:

@@ -11,9 +11,9 @@ HEADS = Group(
     "inside of heads",
     4,
     (
-        Place("v", 0, (2, 4), 1, over=(0,)),
-        Place("b", 0, (2, 4), 1, over=(0,)),
-        Place("o", 1, (2, 3, 4), 2, "reads", (0,)),
+        Place("v", 0, (2, 4), 1, over=((0, 0),)),
+        Place("b", 0, (2, 4), 1, over=((0, 0),)),
+        Place("o", 1, (2, 3, 4), 2, "reads", ((1, 0),)),
     ),
     "invertible",
     2,

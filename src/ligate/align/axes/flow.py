@@ -1,25 +1,46 @@
 """How axes flow through the operations of an exported graph: which are the same, which are split, which count places.
 
 Every tensor is known by its axes (see atoms.py). An operation that treats the units of an axis alike passes it on; one
-that looks at positions fixes it. An operation that is not known here fixes all it touches, so that a symmetry is never
-claimed that does not hold; the graph then says which operation it was.
+that looks at positions fixes it; one that is not linear limits what may happen to the units. An operation that is not
+known here fixes all it touches, so that a symmetry is never claimed that does not hold; the graph then says which
+operation it was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .atoms import Atoms, Axis
+from .atoms import Atoms, Axis, Limit, dual
 
 Axes = list[Axis]
 
-_POINTWISE = frozenset(
+_CASTS = frozenset(
+    [
+        "alias",
+        "clone",
+        "contiguous",
+        "detach",
+        "dropout",
+        "feature_dropout",
+        "float",
+        "lift_fresh_copy",
+        "to",
+        "_to_copy",
+        "type_as",
+    ]
+)
+"""Give the same numbers again."""
+
+_SUMS = frozenset(["add", "add_", "sub", "sub_", "rsub"])
+_PRODUCTS = frozenset(["mul", "mul_", "div", "div_"])
+_GROUPED = frozenset(["grouped_mm", "grouped_mm_fallback", "_grouped_mm"])
+_CONTRACTIONS = _GROUPED | frozenset(["linear", "addmm", "matmul", "mm", "bmm"])
+_ODD = frozenset(["tanh", "tanh_", "sin", "erf", "softsign", "reciprocal", "asinh", "sign"])
+_ANY = frozenset(
     [
         "abs",
-        "add",
-        "alias",
         "and",
         "bitwise_and",
         "bitwise_not",
@@ -27,15 +48,9 @@ _POINTWISE = frozenset(
         "clamp",
         "clamp_max",
         "clamp_min",
-        "clone",
-        "contiguous",
         "cos",
-        "detach",
-        "div",
-        "dropout",
         "elu",
         "eq",
-        "erf",
         "exp",
         "expm1",
         "fill",
@@ -47,7 +62,6 @@ _POINTWISE = frozenset(
         "hardtanh",
         "le",
         "leaky_relu",
-        "lift_fresh_copy",
         "log",
         "log1p",
         "log_sigmoid",
@@ -59,51 +73,75 @@ _POINTWISE = frozenset(
         "maximum",
         "minimum",
         "mish",
-        "mul",
         "ne",
-        "neg",
         "pow",
-        "reciprocal",
         "relu",
+        "relu_",
         "relu6",
         "rsqrt",
-        "rsub",
         "selu",
         "sigmoid",
         "sigmoid_",
         "silu",
         "silu_",
-        "sin",
         "softplus",
         "sqrt",
         "square",
-        "sub",
-        "tanh",
-        "tanh_",
-        "to",
-        "type_as",
         "where",
         "zeros_like",
         "ones_like",
         "full_like",
-        "add_",
-        "mul_",
-        "relu_",
-        "sub_",
-        "div_",
-        "float",
-        "softsign",
-        "_to_copy",
     ]
 )
+"""Functions of each number by itself."""
+
+_POINTWISE = _SUMS | _PRODUCTS | _ODD | _ANY
+
+_VIEWS = frozenset(
+    ["view", "reshape", "flatten", "unflatten", "_unsafe_view", "unsqueeze", "squeeze", "expand", "expand_as", "index"]
+)
+"""Rearrange batch and positions; what scales the units is still all that was done to them."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor among the arguments of an operation.
+
+    Args:
+        weight: its name, if it is a weight of the model, perhaps transposed; `dims` are then the weight's own axes.
+        square: it is the elementwise square of something, of which only a sum is rotation-invariant.
+        scale: the weight that has just multiplied the units, number by number.
+        rows: an axis that every row of the value belongs to one unit of, although it is no axis of the value: experts.
+    """
+
+    axes: Axes
+    shape: tuple[int, ...]
+    weight: str = ""
+    dims: tuple[int, ...] = ()
+    square: bool = False
+    scale: str = ""
+    rows: Axis = ()
 
 
 @dataclass
 class Flow:
-    """The axes of what has been computed so far. `unknown` are operations that fixed all they touched."""
+    """The axes of what has been computed so far. `unknown` are operations that fixed all they touched.
+
+    Args:
+        scales: weight that multiplies units, number by number -> its axis.
+        uses: weight and axis -> what scaled the units that it read; empty for any other use.
+        reads: weight and axis that was summed over with what was computed before.
+        between: axes of values that an operation computes inside of it.
+        experts: which rows belong to which expert, by the value that says so -> the axis of experts.
+    """
 
     atoms: Atoms = field(default_factory=Atoms)
     unknown: list[str] = field(default_factory=list)
+    scales: dict[str, Axis] = field(default_factory=dict)
+    uses: dict[tuple[str, int], set[str]] = field(default_factory=dict)
+    reads: set[tuple[str, int]] = field(default_factory=set)
+    between: list[Axes] = field(default_factory=list)
+    experts: dict[int, Axis] = field(default_factory=dict)
 
     def fixed(self, shape: Sequence[int], why: str) -> Axes:
         """Axes whose units have places of their own: positions, classes, words."""
@@ -112,34 +150,60 @@ class Flow:
             self.atoms.fix(axis, why)
         return axes
 
-    def apply(self, name: str, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...] | None) -> Axes:
-        """Axes of the result of one operation. Tensors among the arguments are given by their axes (`Known`)."""
+    def limit(self, axes: Axes, to: Limit) -> None:
+        for axis in axes:
+            self.atoms.limit(axis, to)
+
+    def apply(self, name: str, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...] | None) -> Value:
+        """The result of one operation; a shape of None is none at all."""
         name = name.strip("_") if name.startswith("__") else name
         if shape is None:
-            return []
+            return Value([], ())
+        given = _values([*args, *options.values()])
+        if name in _CASTS:
+            return replace(given[0], shape=shape) if given else Value(self.fixed(shape, f"made by {name}"), shape)
+        if name in ("transpose", "t", "numpy_T", "permute"):
+            return _rearranged(args, name)
+        self._note(name, given)
+        found = Value(self._axes(name, args, options, given, shape), shape, square=_squares(name, args))
+        scale = self._scale(name, given)
+        return replace(found, scale=scale, rows=self._rows(name, args, given))
+
+    def turned(self, x: Value, shape: tuple[int, ...]) -> Value:
+        """Rotary position embedding of the last axis: units j and j + size/2 turn by an angle of position and j."""
+        last = self.atoms.resolved(x.axes[-1])
+        if len(last) != 1:
+            self.atoms.fix(last, "is turned in pairs that are not halves of one axis")
+        self.atoms.limit(last, "rotary")
+        if x.scale:
+            self.atoms.limit(self.scales[x.scale], "alike")
+        return Value(x.axes, shape)
+
+    def _axes(
+        self, name: str, args: Sequence[Any], options: dict[str, Any], given: list[Value], shape: tuple[int, ...]
+    ) -> Axes:
         if name in _POINTWISE:
-            return self.pointwise(args, shape, name)
+            return _pointwise(self, name, args, given, shape)
         rule = _RULES.get(name)
-        known = _tensors([*args, *options.values()])
         if rule is not None:
             found = rule(self, args, options, shape)
             if found is not None:
                 return found
-        elif not known:
+        elif not given:
             return self.fixed(shape, f"made by {name}")
-        return self._give_up(name, known, shape)
+        return self._give_up(name, given, shape)
 
-    def _give_up(self, name: str, known: Sequence[Known], shape: tuple[int, ...]) -> Axes:
-        self.unknown.append(name)
-        for one in known:
-            for axis in one.axes:
-                self.atoms.fix(axis, f"goes into {name}")
+    def _give_up(self, name: str, given: Sequence[Value], shape: tuple[int, ...]) -> Axes:
+        touched = [atom for one in given for axis in one.axes for atom in self.atoms.resolved(axis)]
+        if not all(map(self.atoms.fixed, touched)):
+            self.unknown.append(name)
+        self.atoms.fix(tuple(touched), f"goes into {name}")
         return self.fixed(shape, f"comes out of {name}")
 
-    def pointwise(self, args: Sequence[Any], shape: tuple[int, ...], name: str) -> Axes:
+    def aligned(self, values: Sequence[Value], shape: tuple[int, ...], name: str) -> Axes:
         """Aligned from the right, as broadcasting does."""
         found: Axes = [() for _ in shape]
-        for one in _tensors(args):
+        for one in values:
             for back in range(1, len(one.axes) + 1):
                 axis = one.axes[-back]
                 if self.atoms.size(axis) > 1:
@@ -147,45 +211,139 @@ class Flow:
                     found[-back] = axis if not before else self.atoms.unify(before, axis, f"meets in {name}")
         return [axis or self._new(size, name) for axis, size in zip(found, shape, strict=True)]
 
+    def contract(self, x: Value, dim: int, y: Value, other: int, name: str) -> None:
+        """The sum over an axis of both: what one undergoes, the other has to undo."""
+        self.atoms.unify(x.axes[dim], dual(y.axes[other]), f"goes into {name}")
+        for here, at, there in ((x, dim, y), (y, other, x)):
+            if here.weight:
+                self.reads.add((here.weight, here.dims[at]))
+                self.uses.setdefault((here.weight, here.dims[at]), set()).add(there.scale)
+            if here.scale and not (there.weight and self._scales_this(here.scale, here.axes[at])):
+                self.atoms.limit(self.scales[here.scale], "alike")
+
+    def _scales_this(self, scale: str, axis: Axis) -> bool:
+        return self.atoms.resolved(self.scales[scale]) == self.atoms.resolved(axis)
+
+    def _note(self, name: str, given: Sequence[Value]) -> None:
+        """What an operation means for squares, scaled units and weights that are not there to be multiplied with."""
+        for one in given:
+            if one.square and name not in ("mean", "sum"):
+                self.limit(one.axes, "alike")
+            if one.scale and name not in _CONTRACTIONS | _VIEWS:
+                self.atoms.limit(self.scales[one.scale], "alike")
+            if one.weight and name not in _CONTRACTIONS:
+                for dim in one.dims:
+                    self.uses.setdefault((one.weight, dim), set()).add("")
+
+    def _rows(self, name: str, args: Sequence[Any], given: Sequence[Value]) -> Axis:
+        if name in _GROUPED and len(args) > 2:
+            return self.experts.get(id(args[2]), ())
+        return given[0].rows if given and (name in _POINTWISE or name == "slice") else ()
+
+    def _scale(self, name: str, given: Sequence[Value]) -> str:
+        """The weight of one axis that the result has just been multiplied by."""
+        if name in _VIEWS:
+            return given[0].scale if given else ""
+        if name == "rms_norm" and len(given) == 2:
+            return self._scaled_by(given[1])
+        if name in ("mul", "mul_") and len(given) == 2 and bool(given[0].weight) != bool(given[1].weight):
+            return self._scaled_by(given[0] if given[0].weight else given[1])
+        return ""
+
+    def _scaled_by(self, weight: Value) -> str:
+        axes = [axis for axis in weight.axes if self.atoms.size(axis) > 1]
+        if len(axes) != 1 or not weight.weight:
+            self.limit(axes, "alike")
+            return ""
+        self.scales[weight.weight] = axes[0]
+        return weight.weight
+
     def _new(self, size: int, name: str) -> Axis:
         axis = self.atoms.new(size)
         self.atoms.fix(axis, f"made by {name}")
         return axis
 
 
-@dataclass(frozen=True)
-class Known:
-    """A tensor among the arguments of an operation."""
-
-    axes: Axes
-    shape: tuple[int, ...]
-
-
 Rule = Callable[[Flow, Sequence[Any], dict[str, Any], tuple[int, ...]], "Axes | None"]
 
 
-def _tensors(values: Sequence[Any]) -> list[Known]:
-    found: list[Known] = []
-    for value in values:
-        if isinstance(value, Known):
+def _values(given: Sequence[Any]) -> list[Value]:
+    found: list[Value] = []
+    for value in given:
+        if isinstance(value, Value):
             found.append(value)
         elif isinstance(value, (list, tuple)):
-            found += _tensors(value)
+            found += _values(value)
     return found
+
+
+def _squares(name: str, args: Sequence[Any]) -> bool:
+    two = len(args) > 1
+    return (
+        name == "square" or (name == "pow" and two and args[1] == 2) or (name == "mul" and two and args[0] is args[1])
+    )
+
+
+def _rearranged(args: Sequence[Any], name: str) -> Value:
+    x: Value = args[0]
+    order = list(range(len(x.axes)))
+    if name == "permute":
+        order = [dim % len(order) for dim in args[1]]
+    else:
+        one, other = (args[1], args[2]) if len(args) > 2 else (0, len(order) - 1)
+        order[one], order[other] = order[other], order[one]
+    axes, shape = [x.axes[dim] for dim in order], tuple(x.shape[dim] for dim in order)
+    return replace(x, axes=axes, shape=shape, dims=tuple(x.dims[dim] for dim in order) if x.weight else ())
+
+
+def _pointwise(flow: Flow, name: str, args: Sequence[Any], given: list[Value], shape: tuple[int, ...]) -> Axes:
+    axes = flow.aligned(given, shape, name)
+    if name in _ODD:
+        flow.limit(axes, "odd")
+    elif name in _SUMS:
+        number = any(isinstance(arg, (int, float)) and arg != 0 for arg in args[:2])
+        flow.limit([axis for back, axis in _from_the_right(axes) if number or _missing(flow, given, back)], "alike")
+    elif name in _PRODUCTS:
+        over = name.startswith("div")
+        flow.limit([axis for back, axis in _from_the_right(axes) if _curved(flow, given, args, back, over)], "alike")
+    elif not _squares(name, args):
+        flow.limit(axes, "alike")
+    return axes
+
+
+def _from_the_right(axes: Axes) -> list[tuple[int, Axis]]:
+    return list(enumerate(reversed(axes), 1))
+
+
+def _has(flow: Flow, one: Value, back: int) -> bool:
+    return back <= len(one.axes) and flow.atoms.size(one.axes[-back]) > 1
+
+
+def _missing(flow: Flow, given: Sequence[Value], back: int) -> bool:
+    """A summand is the same number for all units of the axis: a constant vector, which a rotation would turn."""
+    return not all(_has(flow, one, back) for one in given)
+
+
+def _curved(flow: Flow, given: Sequence[Value], args: Sequence[Any], back: int, over: bool) -> bool:
+    """Units multiply units of the same axis, or divide something. Weights that scale are another matter."""
+    having = [one for one in given if _has(flow, one, back)]
+    if over:
+        return len(having) > 1 or any(one is not args[0] for one in having)
+    return len(having) > 1 and args[0] is not args[1] and sum(bool(one.weight) for one in given) != 1
 
 
 def _linear(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...]) -> Axes:
     x, weight = args[0], args[1]
-    flow.atoms.unify(x.axes[-1], weight.axes[1], "goes into linear")
+    flow.contract(x, len(x.axes) - 1, weight, 1, "linear")
     bias = args[2] if len(args) > 2 else options.get("bias")
-    if isinstance(bias, Known):
+    if isinstance(bias, Value):
         flow.atoms.unify(weight.axes[0], bias.axes[0], "goes into linear")
     return [*x.axes[:-1], weight.axes[0]]
 
 
 def _addmm(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...]) -> Axes:
     bias, x, weight = args[:3]
-    flow.atoms.unify(x.axes[-1], weight.axes[0], "goes into addmm")
+    flow.contract(x, len(x.axes) - 1, weight, 0, "addmm")
     flow.atoms.unify(weight.axes[1], bias.axes[-1], "goes into addmm")
     return [x.axes[0], weight.axes[1]]
 
@@ -194,23 +352,45 @@ def _matmul(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tup
     x, y = args[:2]
     if len(x.axes) < 2 or len(y.axes) < 2:
         return None
-    flow.atoms.unify(x.axes[-1], y.axes[-2], "meets in matmul")
-    batch = flow.pointwise([Known(x.axes[:-2], ()), Known(y.axes[:-2], ())], shape[:-2], "matmul")
+    flow.contract(x, len(x.axes) - 1, y, len(y.axes) - 2, "matmul")
+    batch = _shared(flow, [x.axes[:-2], y.axes[:-2]], shape[:-2], "matmul")
     return [*batch, x.axes[-2], y.axes[-1]]
+
+
+def _shared(flow: Flow, each: Sequence[Axes], shape: tuple[int, ...], name: str) -> Axes:
+    """Axes that both factors are multiplied along, unit by unit."""
+    parts = [Value(axes, ()) for axes in each]
+    axes = flow.aligned(parts, shape, name)
+    both = [axis for back, axis in _from_the_right(axes) if sum(_has(flow, one, back) for one in parts) > 1]
+    flow.limit(both, "alike")
+    return axes
+
+
+def _grouped(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...]) -> Axes | None:
+    """Rows of x, each times the matrix of its expert."""
+    x, weight = args[:2]
+    which = args[2] if len(args) > 2 else options.get("offs")
+    if len(x.axes) != 2 or len(weight.axes) != 3 or not isinstance(which, Value):
+        return None
+    flow.contract(x, 1, weight, 1, "grouped_mm")
+    expert = flow.experts.setdefault(id(which), weight.axes[0])
+    flow.atoms.fix(flow.atoms.unify(expert, weight.axes[0], "are experts"), "experts are told apart by their number")
+    return [x.axes[0], weight.axes[2]]
 
 
 def _attention(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...]) -> Axes | None:
     query, key, value = args[:3]
     if options.get("enable_gqa"):
         return None
-    flow.atoms.unify(query.axes[-1], key.axes[-1], "meets in attention")
+    flow.contract(query, len(query.axes) - 1, key, len(key.axes) - 1, "attention")
     flow.atoms.unify(key.axes[-2], value.axes[-2], "meets in attention")
-    parts = [Known(one.axes[:-2], ()) for one in (query, key, value)]
-    batch = flow.pointwise(parts, shape[:-2], "attention")
+    batch = _shared(flow, [one.axes[:-2] for one in (query, key, value)], shape[:-2], "attention")
+    flow.limit([query.axes[-2], key.axes[-2]], "alike")
     mask = args[3] if len(args) > 3 else options.get("attn_mask")
     scores = [*batch, query.axes[-2], key.axes[-2]]
-    if isinstance(mask, Known):
-        flow.pointwise([Known(scores, ()), mask], tuple(map(flow.atoms.size, scores)), "attention")
+    flow.between.append(scores)
+    if isinstance(mask, Value):
+        flow.aligned([Value(scores, ()), mask], tuple(map(flow.atoms.size, scores)), "attention")
     if (len(args) > 5 and args[5]) or options.get("is_causal"):
         for axis in (query.axes[-2], key.axes[-2]):
             flow.atoms.fix(axis, "positions in causal attention")
@@ -225,17 +405,28 @@ def _embedding(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: 
 
 def _layer_norm(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...]) -> Axes:
     x, normalized = args[0], args[1]
-    scales = [one for one in (*args[2:4], options.get("weight"), options.get("bias")) if isinstance(one, Known)]
-    for one in scales:
+    for one in _values([*args[2:4], options.get("weight"), options.get("bias")]):
         for mine, its in zip(x.axes[-len(normalized) :], one.axes, strict=True):
             flow.atoms.unify(mine, its, "goes into layer_norm")
+    flow.limit(x.axes, "alike")
+    return x.axes
+
+
+def _rms_norm(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...]) -> Axes:
+    x, count = args[0], len(args[1])
+    for one in _values([*args[2:3], options.get("weight")]):
+        for mine, its in zip(x.axes[-count:], one.axes, strict=True):
+            flow.atoms.unify(mine, its, "goes into rms_norm")
+    flow.limit(x.axes[-count:], "norm")
+    flow.limit(x.axes[:-count], "alike")
     return x.axes
 
 
 def _batch_norm(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...]) -> Axes:
     x = args[0]
-    for one in _tensors(args[1:5]):
+    for one in _values(args[1:5]):
         flow.atoms.unify(x.axes[1], one.axes[0], "goes into batch_norm")
+    flow.limit(x.axes, "alike")
     return x.axes
 
 
@@ -244,14 +435,15 @@ def _convolution(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape
     groups = args[6] if len(args) > 6 else options.get("groups", 1)
     channels = x.shape[1]
     if groups == 1:
-        flow.atoms.unify(x.axes[1], weight.axes[1], "goes into a convolution")
+        flow.contract(x, 1, weight, 1, "a convolution")
         out = weight.axes[0]
     elif groups == channels == weight.shape[0]:
         out = flow.atoms.unify(x.axes[1], weight.axes[0], "goes into a convolution")
+        flow.atoms.limit(out, "alike")
     else:
         return None
     bias = args[2] if len(args) > 2 else options.get("bias")
-    if isinstance(bias, Known):
+    if isinstance(bias, Value):
         flow.atoms.unify(out, bias.axes[0], "goes into a convolution")
     for axis in (*x.axes[2:], *weight.axes[2:]):
         flow.atoms.fix(axis, "places of a picture")
@@ -262,37 +454,61 @@ def _pooled(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tup
     x = args[0]
     for axis in x.axes[2:]:
         flow.atoms.fix(axis, "places of a picture")
+    flow.limit(x.axes[:2], "alike")
     return [*x.axes[:2], *flow.fixed(shape[2:], "places of a picture")]
 
 
 def _same(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...]) -> Axes:
+    flow.limit(args[0].axes, "alike")
     return args[0].axes
 
 
-def _reduced(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...]) -> Axes:
+def _averaged(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...]) -> Axes:
+    """A sum over units turns with them only if it is one of squares."""
+    x = args[0]
+    gone, kept = _reduced(args, options, shape)
+    flow.limit([x.axes[dim] for dim in gone], "norm" if x.square else "alike")
+    if x.square:
+        flow.limit([axis for dim, axis in enumerate(x.axes) if dim not in gone], "alike")
+    return kept
+
+
+def _condensed(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...]) -> Axes:
+    flow.limit(args[0].axes, "alike")
+    return _reduced(args, options, shape)[1]
+
+
+def _reduced(args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...]) -> tuple[set[int], Axes]:
+    """The dims that go, and the axes that stay."""
     x = args[0]
     given = args[1] if len(args) > 1 else options.get("dim")
     dims = [given] if isinstance(given, int) else list(given or range(len(x.axes)))
     gone = {dim % len(x.axes) for dim in dims}
     keep = len(shape) == len(x.axes)
-    return [() if i in gone else axis for i, axis in enumerate(x.axes) if keep or i not in gone]
+    return gone, [() if i in gone else axis for i, axis in enumerate(x.axes) if keep or i not in gone]
+
+
+def _picked(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...]) -> Axes | None:
+    """Units of some axes by their numbers; the other axes stay what they are."""
+    x, chosen = args[0], list(args[1])
+    dims = [dim for dim, one in enumerate(chosen) if one is not None]
+    if not dims or dims != list(range(dims[0], dims[-1] + 1)):
+        return None
+    for one in _values(chosen):
+        for axis in one.axes:
+            flow.atoms.fix(axis, "says which are picked")
+    for dim in dims:
+        flow.atoms.fix(x.axes[dim], "units are picked by their numbers")
+    after = len(x.axes) - len(chosen)
+    rest = x.axes[dims[-1] + 1 :]
+    between = flow.fixed(shape[dims[0] : len(shape) - len(rest)], "picked by their numbers")
+    return [*x.axes[: dims[0]], *between, *rest] if after >= 0 else None
 
 
 def _viewed(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...]) -> Axes | None:
     """All axes in a row are one product, which the new shape cuts anew."""
     whole: Axis = tuple(atom for axis in args[0].axes for atom in axis)
     return flow.atoms.split(whole, shape)
-
-
-def _permuted(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...]) -> Axes:
-    return [args[0].axes[dim] for dim in args[1]]
-
-
-def _transposed(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...]) -> Axes:
-    axes = list(args[0].axes)
-    one, other = (args[1], args[2]) if len(args) > 2 else (0, len(axes) - 1)
-    axes[one], axes[other] = axes[other], axes[one]
-    return axes
 
 
 def _unsqueezed(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...]) -> Axes:
@@ -337,7 +553,7 @@ def _selected(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: t
 
 def _joined(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...]) -> Axes:
     """Equal parts keep one inner order, others lose theirs."""
-    parts, why = _tensors([args[0]]), "is put behind another"
+    parts, why = _values([args[0]]), "is put behind another"
     dim = (args[1] if len(args) > 1 else 0) % len(shape)
     axes = list(parts[0].axes)
     even = len({part.shape[dim] for part in parts}) == 1
@@ -354,26 +570,24 @@ def _joined(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape: tup
 _RULES: dict[str, Rule] = {
     "linear": _linear,
     "addmm": _addmm,
-    "matmul": _matmul,
-    "bmm": _matmul,
-    "mm": _matmul,
+    **dict.fromkeys(("matmul", "bmm", "mm"), _matmul),
+    **dict.fromkeys(_GROUPED, _grouped),
     "scaled_dot_product_attention": _attention,
     "embedding": _embedding,
     "layer_norm": _layer_norm,
-    "rms_norm": _layer_norm,
+    "rms_norm": _rms_norm,
     "batch_norm": _batch_norm,
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution),
     **dict.fromkeys(("max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d"), _pooled),
     **dict.fromkeys(("adaptive_avg_pool1d", "adaptive_avg_pool2d"), _pooled),
     **dict.fromkeys(("softmax", "log_softmax", "normalize"), _same),
-    **dict.fromkeys(("mean", "sum", "amax", "amin", "var", "std", "linalg_vector_norm"), _reduced),
+    **dict.fromkeys(("mean", "sum"), _averaged),
+    **dict.fromkeys(("amax", "amin", "var", "std", "linalg_vector_norm"), _condensed),
     **dict.fromkeys(("view", "reshape", "flatten", "unflatten", "_unsafe_view"), _viewed),
-    "permute": _permuted,
-    **dict.fromkeys(("transpose", "t", "numpy_T"), _transposed),
     "unsqueeze": _unsqueezed,
     "squeeze": _squeezed,
-    "expand": _expanded,
-    "expand_as": _expanded,
+    **dict.fromkeys(("expand", "expand_as"), _expanded),
+    "index": _picked,
     "slice": _sliced,
     "select": _selected,
     "cat": _joined,

@@ -8,6 +8,8 @@ from torch import nn
 
 from ligate.align.axes.graph import symmetries
 from ligate.align.maps import Group, applied, reordered
+from ligate.align.members import random_member
+from ligate.align.wide import Wide
 from ligate.core.errors import InputError
 
 
@@ -50,16 +52,16 @@ class Pictures(nn.Module):
 def spoiled(state, groups: tuple[Group, ...]):
     generator = torch.Generator().manual_seed(1)
     for group in groups:
-        state = applied(state, [reordered(group, torch.randperm(group.size, generator=generator))])
+        state = applied(state, [random_member(group, state, generator)])
     return state
 
 
-def unchanged(model: nn.Module, inputs, options=None, read=lambda out: out, dtype=torch.float64) -> float:
-    """How far the outputs move when all groups are permuted; the model must not be indifferent to its weights."""
-    model = model.to(dtype).eval()
+def unchanged(model: nn.Module, inputs, options=None, read=lambda out: out) -> float:
+    """How far the outputs move under random members of all groups; the model must not be indifferent to its weights."""
+    model = model.double().eval()
     found = symmetries(model, inputs, options)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with torch.no_grad():
+    with torch.no_grad(), Wide():
         said = read(model(*inputs, **(options or {})))
         after = spoiled(before, found.groups)
         model.load_state_dict(after)
@@ -114,7 +116,7 @@ def test_a_permutation_that_is_no_symmetry_would_be_noticed():
         assert float((before - model(IDS)).abs().max()) > 1e-3
 
 
-@pytest.mark.parametrize("kind", ["llama", "mixtral", "bert", "gpt2", "vit"])
+@pytest.mark.parametrize("kind", ["llama", "mixtral", "qwen3", "gemma3", "bert", "gpt2", "vit"])
 def test_transformers_of_several_families(kind):
     import transformers as t
 
@@ -126,6 +128,10 @@ def test_transformers_of_several_families(kind):
         case = (t.LlamaForCausalLM(t.LlamaConfig(**grouped)), (text,), asked)
     elif kind == "mixtral":
         case = (t.MixtralForCausalLM(t.MixtralConfig(**grouped, num_local_experts=3)), (text,), asked)
+    elif kind == "qwen3":
+        case = (t.Qwen3ForCausalLM(t.Qwen3Config(**grouped, head_dim=8)), (text,), asked)
+    elif kind == "gemma3":
+        case = (t.Gemma3ForCausalLM(t.Gemma3TextConfig(**grouped, head_dim=8)), (text,), asked)
     elif kind == "bert":
         case = (t.BertForSequenceClassification(t.BertConfig(**common, intermediate_size=24)), (text,), {})
     elif kind == "gpt2":
@@ -136,9 +142,7 @@ def test_transformers_of_several_families(kind):
         config = t.ViTConfig(image_size=8, patch_size=4, hidden_size=16, num_attention_heads=2, intermediate_size=24,
                              num_hidden_layers=2)  # fmt: skip
         case = (t.ViTForImageClassification(config), (torch.randn(1, 3, 8, 8, dtype=torch.float64),), {})
-    # The norms of Llama and Mixtral compute in float32 whatever the weights are, and so do Mixtral's experts.
-    dtype, most = torch.float32 if kind == "mixtral" else torch.float64, 1e-5 if kind in ("llama", "mixtral") else 1e-12
-    assert unchanged(*case, lambda out: out.logits, dtype) < most
+    assert unchanged(*case, lambda out: out.logits) < 1e-12
 
 
 def test_grouped_queries_share_keys():
@@ -193,3 +197,97 @@ def test_a_model_that_cannot_be_traced_is_told():
 
     with pytest.raises(InputError, match="cannot be traced"):
         symmetries(Branching(), (torch.zeros(1, 3),))
+
+
+def kinds(model: nn.Module, inputs) -> dict[str, str]:
+    return {group.name: group.kind for group in symmetries(model, inputs).groups}
+
+
+def small(act: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 6), act, nn.Linear(6, 2))
+
+
+@pytest.mark.parametrize(
+    ("act", "kind"),
+    [(nn.Identity(), "invertible"), (nn.Tanh(), "signed"), (nn.GELU(), "permutation"), (nn.Dropout(), "invertible")],
+)
+def test_a_function_of_each_unit_decides_what_they_may_undergo(act, kind):
+    assert kinds(small(act).eval(), (torch.zeros(1, 3),)) == {"0.weight[0]": kind}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("act", [nn.Identity(), nn.Tanh(), nn.RMSNorm(6), nn.RMSNorm(6, elementwise_affine=False)])
+def test_every_kind_holds(seed, act):
+    torch.manual_seed(seed)
+    if isinstance(act, nn.RMSNorm) and act.weight is not None:
+        nn.init.uniform_(act.weight, 0.5, 2)
+    assert unchanged(small(act), (torch.randn(4, 3, dtype=torch.float64),)) < 1e-12
+
+
+def test_a_scale_is_folded_only_into_what_alone_reads_the_scaled_units():
+    class Twice(nn.Module):
+        def __init__(self, other: bool) -> None:
+            super().__init__()
+            self.first, self.norm, self.second = nn.Linear(3, 6), nn.RMSNorm(6), nn.Linear(6, 2)
+            self.other = other
+
+        def forward(self, x):
+            y = self.norm(self.first(x))
+            return self.second(y) + (self.second(self.first(x)) if self.other else 0)
+
+    alone, shared = (kinds(Twice(other), (torch.zeros(1, 3),)) for other in (False, True))
+    assert alone == {"first.weight[0]": "orthogonal"}
+    assert shared == {"first.weight[0]": "permutation"}
+
+
+def test_a_constant_that_is_added_to_all_units_stops_them_from_turning():
+    class Shifted(nn.Module):
+        def __init__(self, by) -> None:
+            super().__init__()
+            self.first, self.second, self.by = nn.Linear(3, 6), nn.Linear(6, 2), by
+
+        def forward(self, x):
+            return self.second(self.first(x) + self.by)
+
+    assert kinds(Shifted(0.5), (torch.zeros(1, 3),)) == {"first.weight[0]": "permutation"}
+
+
+def test_weights_that_are_read_and_written_by_the_same_units_may_only_turn():
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(7, 6)
+
+        def forward(self, ids):
+            return self.table(ids) @ self.table.weight.T
+
+    assert kinds(Loop(), (IDS,)) == {"table.weight[1]": "orthogonal"}
+
+
+def test_experts_have_orders_of_their_own_and_heads_too():
+    import transformers as t
+
+    sizes = {"vocab_size": 16, "hidden_size": 32, "intermediate_size": 24, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    model = t.MixtralForCausalLM(t.MixtralConfig(**sizes, **heads, num_local_experts=3))
+    found = symmetries(model, (torch.tensor([[1, 2, 3]]),), {"use_cache": False})
+    told = {(group.kind, group.size, group.copies) for group in found.groups}
+    assert told == {
+        ("orthogonal", 32, 1),  # the stream
+        ("permutation", 2, 1),  # groups of heads
+        ("permutation", 2, 2),  # heads of each group
+        ("rotary", 8, 2),  # queries and keys
+        ("invertible", 8, 2),  # values
+        ("permutation", 24, 3),  # inside of each expert
+    }
+    assert found.unknown == ("topk (several results)",)
+
+
+def test_what_is_seen_of_a_group_are_values_with_its_units():
+    model = small(nn.GELU())
+    found = symmetries(model, (torch.zeros(5, 3),))
+    (group,) = found.groups
+    assert [(one.node, one.dim, one.sizes, one.factor) for one in found.seen[group.name]] == [
+        ("linear", 1, (6,), 0),
+        ("gelu", 1, (6,), 0),
+    ]
