@@ -1,0 +1,173 @@
+"""All that is said of one layer of two networks, as plain numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from ligate.align.analysis.clusters import clusters
+from ligate.align.analysis.correlation import Correlations, Standard, correlations, standard
+from ligate.align.analysis.indices import INDICES, Chance, chance
+from ligate.align.analysis.matches import Matches, one_to_one, semi_matching
+from ligate.align.analysis.sparse import STRENGTHS, Prediction, sparse_prediction
+from ligate.core.errors import LigateError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PIXELS = 96
+_POINTS = 200
+
+
+class Wish(NamedTuple):
+    """What is calculated.
+
+    Args:
+        strengths: of the lasso; none at all leave sparse prediction out.
+        clusters: how many; None for a quarter of the narrower network's live units.
+        draws: pairings by lot behind `chance`; 0 leaves it out.
+        rows: samples that one input gives (places, tokens), one after the other.
+        seed: of all draws.
+    """
+
+    strengths: Sequence[float] = STRENGTHS
+    clusters: int | None = None
+    draws: int = 3
+    rows: int = 1
+    seed: int = 0
+
+
+class Said(NamedTuple):
+    """An index, and what it says of unrelated networks. None where it is not defined."""
+
+    value: float | None
+    chance: Chance | None
+
+
+class Within(NamedTuple):
+    """Of one network: its units, those that are dead, and the mean of the largest |correlation| of each with another.
+
+    Where `redundancy` is high, several units do the same, and which one is matched with which is left to chance.
+    """
+
+    units: int
+    dead: int
+    redundancy: float | None
+
+
+class Heat(NamedTuple):
+    """Correlations of some units of a (rows) with units of b (columns), in whole percent."""
+
+    before: Sequence[Sequence[int]]
+    after: Sequence[Sequence[int]]
+
+
+class Layer(NamedTuple):
+    """Two networks in one layer.
+
+    Args:
+        samples: rows of activations.
+        indices: `matched` (mean correlation one to one), `greedy` (mean of the semi-matching) and those of indices.py.
+        matched, greedy: their correlations, falling; at most 200 of them, evenly chosen.
+        sparse: the path of the lasso; b from a.
+        participation: units of a and of b in each cluster; `shared` as in clusters.py.
+        heat: before and after matching one to one; the best pairs first.
+    """
+
+    name: str
+    samples: int
+    a: Within
+    b: Within
+    indices: Mapping[str, Said]
+    matched: Sequence[float]
+    greedy: Sequence[float]
+    sparse: Sequence[Prediction]
+    participation: Sequence[Sequence[int]]
+    shared: float | None
+    heat: Heat
+
+    @property
+    def comparable(self) -> bool:
+        """Whether both networks have live units here."""
+        return self.a.dead < self.a.units and self.b.dead < self.b.units
+
+
+def compared(name: str, a: Tensor, b: Tensor, wish: Wish | None = None) -> Layer:
+    """Compare the units of two networks in one layer.
+
+    Args:
+        a, b: [samples, units] of the same samples; widths may differ.
+
+    Raises:
+        InputError: not the same samples, or scipy is not installed.
+        NonFiniteError: activations that are NaN or infinite.
+        RecipeError: a wish that these activations cannot fulfil.
+    """
+    try:
+        return _compared(name, a, b, wish or Wish())
+    except LigateError as error:
+        raise error.inside(layer=name) from None
+
+
+def _compared(name: str, a: Tensor, b: Tensor, wish: Wish) -> Layer:
+    first, second = standard(a), standard(b)
+    found = correlations(first, second)
+    matched, greedy = one_to_one(found.between), semi_matching(found.between)
+    alive = bool(found.between.numel())
+    grouped = clusters(found.between, wish.clusters, seed=wish.seed) if alive else None
+    return Layer(
+        name,
+        len(a),
+        _within(first, found.a),
+        _within(second, found.b),
+        {key: _said(index, a, b, wish) for key, index in _ALL.items()} if alive else {},
+        _curve(matched),
+        _curve(greedy),
+        sparse_prediction(first, second, wish.strengths) if wish.strengths and alive else [],
+        grouped.participation().tolist() if grouped else [],
+        grouped.shared if grouped else None,
+        _heat(found, matched),
+    )
+
+
+def _said(index: Callable[[Tensor, Tensor], float | None], a: Tensor, b: Tensor, wish: Wish) -> Said:
+    by_lot = chance(index, a, b, rows=wish.rows, draws=wish.draws, seed=wish.seed) if wish.draws else None
+    return Said(index(a, b), by_lot)
+
+
+def _matched(a: Tensor, b: Tensor) -> float | None:
+    return one_to_one(correlations(standard(a), standard(b)).between).mean
+
+
+def _greedy(a: Tensor, b: Tensor) -> float | None:
+    return semi_matching(correlations(standard(a), standard(b)).between).mean
+
+
+_ALL: Mapping[str, Callable[[Tensor, Tensor], float | None]] = {"matched": _matched, "greedy": _greedy, **INDICES}
+
+
+def _within(units: Standard, own: Tensor) -> Within:
+    others = own.abs().fill_diagonal_(0)
+    return Within(units.units, units.dead, float(others.amax(1).mean()) if len(others) > 1 else None)
+
+
+def _curve(found: Matches) -> list[float]:
+    return found.values[_evenly(len(found.values), _POINTS)].tolist()
+
+
+def _heat(found: Correlations, matched: Matches) -> Heat:
+    """The units in their own order, then in the order of the matches; of large layers evenly chosen ones."""
+    rows, columns = (_evenly(size, _PIXELS) for size in found.between.shape)
+    pairs = _evenly(len(matched.first), _PIXELS)
+    after = found.between[matched.first[pairs]][:, matched.second[pairs]]
+    return Heat(_percent(found.between[rows][:, columns]), _percent(after))
+
+
+def _percent(values: Tensor) -> list[list[int]]:
+    return (100 * values).round().int().tolist()
+
+
+def _evenly(size: int, most: int) -> Tensor:
+    return torch.linspace(0, max(size - 1, 0), min(size, most)).round().long()
