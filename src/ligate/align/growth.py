@@ -1,8 +1,8 @@
 """A large model for another vocabulary, begun from a large model of one vocabulary and a small model of the other.
 
-CLP-Transfer, "Efficient Language Model Training through Cross-Lingual and Progressive Transfer Learning", arXiv 2301.09626.
-Tokens that both vocabularies have keep the rows of the large model. With S the rows of the small one (of any width), a
-token t that the large model lacks gets a sum over the tokens that it has,
+CLP-Transfer, "Efficient Language Model Training through Cross-Lingual and Progressive Transfer Learning", arXiv
+2301.09626. Tokens that both vocabularies have keep the rows of the large model. With S the rows of the small one (of
+any width), a token t that the large model lacks gets a sum over the tokens that it has,
 
     row(t) = sum over k  w_k(t) row(k),     w_k(t) = cos(S_t, S_k) / sum over j  cos(S_t, S_j)
 
@@ -87,7 +87,7 @@ def grown(tables: Mapping[str, Tensor], like: Tensor, tokens: Overlap, *, neares
     """
     if nearest is not None and nearest < 1:
         raise RecipeError(f"`nearest` is {nearest}", hint="give 1 or more, or leave it out.")
-    known = {name: table[_within(tokens.large, table, name)].double().flatten(1) for name, table in tables.items()}
+    known = {name: _known(held, tokens, name) for name, held in tables.items()}
     _within(torch.cat([tokens.small, tokens.lacking]), like, "the small model's embedding")
     found: dict[str, list[Tensor]] = {name: [] for name in tables}
     unlike: list[Tensor] = []
@@ -95,10 +95,7 @@ def grown(tables: Mapping[str, Tensor], like: Tensor, tokens: Overlap, *, neares
         unlike.append(cancelled)
         for name, rows in known.items():
             found[name].append(weights @ rows)
-    rows = {
-        name: torch.cat(parts).unflatten(1, tables[name].shape[1:]) if tables[name].ndim > 1 else torch.cat(parts)
-        for name, parts in found.items()
-    }
+    rows = {name: torch.cat(parts).reshape(-1, *tables[name].shape[1:]) for name, parts in found.items()}
     return Grown(rows, tokens.lacking[torch.cat(unlike)])
 
 
@@ -138,6 +135,11 @@ def _directions(rows: Tensor) -> Tensor:
     if not wide.isfinite().all():
         raise NonFiniteError("rows of the small model's embedding hold NaN or infinity")
     return torch.nn.functional.normalize(wide, eps=1e-300)
+
+
+def _known(held: Tensor, tokens: Overlap, name: str) -> Tensor:
+    """[common, the rest]: rows of the large model for the tokens that both know."""
+    return held[_within(tokens.large, held, name)].double().reshape(len(tokens.large), -1)
 
 
 def _within(rows: Tensor, held: Tensor, name: str) -> Tensor:
