@@ -11,12 +11,12 @@ and all other weights stay those of the large model. What comes out is a start f
 Differs from the authors' published code, which was read: heads that are not tied to the embedding get rows in the same
 way, where the code leaves in place the rows of whatever tokens had those numbers; a row without a token is the mean of
 all rows of the large model, where the code has none; and where the cosines of a token all but cancel, so that dividing
-by their sum means nothing, it gets the mean row. `nearest` is no part of the paper.
+by their sum means nothing, it gets the mean row of the common tokens. `nearest` is no part of the paper.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -26,8 +26,8 @@ from ligate.core.errors import InputError, NonFiniteError, RecipeError
 if TYPE_CHECKING:
     from torch import Tensor
 
-_AT_ONCE = 1 << 22  # cosines that are held at one time
-_CANCELLED = 0.01  # of the sum of their sizes: cosines that add up to less say nothing
+_AT_ONCE = 1 << 22  # numbers of a part that is worked on at one time
+_CANCELLED = 0.01  # of their root mean square: where the mean of the cosines is less, it says nothing
 
 
 class Overlap(NamedTuple):
@@ -89,14 +89,12 @@ def grown(tables: Mapping[str, Tensor], like: Tensor, tokens: Overlap, *, neares
         raise RecipeError(f"`nearest` is {nearest}", hint="give 1 or more, or leave it out.")
     known = {name: _known(held, tokens, name) for name, held in tables.items()}
     _within(torch.cat([tokens.small, tokens.lacking]), like, "the small model's embedding")
-    found: dict[str, list[Tensor]] = {name: [] for name in tables}
-    unlike: list[Tensor] = []
-    for weights, cancelled in _weights(like, tokens, nearest):
-        unlike.append(cancelled)
-        for name, rows in known.items():
-            found[name].append(weights @ rows)
-    rows = {name: torch.cat(parts).reshape(-1, *tables[name].shape[1:]) for name, parts in found.items()}
-    return Grown(rows, tokens.lacking[torch.cat(unlike)])
+    common, lacking = _directions(like[tokens.small]), _directions(like[tokens.lacking])
+    found, unlike = _over_all(known, common, lacking) if nearest is None else _over_few(known, common, lacking, nearest)
+    for name, rows in found.items():
+        rows[unlike] = known[name].double().mean(0)
+    shaped = {name: rows.reshape(-1, *tables[name].shape[1:]) for name, rows in found.items()}
+    return Grown(shaped, tokens.lacking[unlike])
 
 
 def table(large: Tensor, rows: Tensor, tokens: Overlap, size: int) -> Tensor:
@@ -114,20 +112,49 @@ def table(large: Tensor, rows: Tensor, tokens: Overlap, size: int) -> Tensor:
     return result
 
 
-def _weights(like: Tensor, tokens: Overlap, nearest: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-    """[some of those lacking, common] weights that add up to 1, and which of them are a plain mean."""
-    common = _directions(like[tokens.small])
-    step = max(1, _AT_ONCE // len(common))
-    for some in tokens.lacking.split(step) or (tokens.lacking,):
-        cosines = _directions(like[some]) @ common.T
-        if nearest is not None:
-            best, places = cosines.topk(min(nearest, len(common)), dim=1)
-            cosines = torch.zeros_like(cosines).scatter_(1, places, best.clamp_min(0))
-        total = cosines.sum(1, keepdim=True)
-        cancelled = (total.abs() <= _CANCELLED * cosines.abs().sum(1, keepdim=True)).flatten()
-        weights = cosines / torch.where(cancelled[:, None], 1.0, total)
-        weights[cancelled] = 1 / len(common)
-        yield weights, cancelled
+def _over_all(known: Mapping[str, Tensor], common: Tensor, lacking: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """Cosines are products of directions, so the sum over all tokens is one matrix for all that lack a row:
+
+    row(t) = (S_t' M) / (S_t' s), M = sum over k  S_k row(k)', s = sum over k  S_k, with S of length 1.
+    """
+    total = lacking @ common.sum(0)
+    squares = ((lacking @ (common.T @ common)) * lacking).sum(1).clamp_min(0)
+    cancelled = total.abs() / len(common) <= _CANCELLED * (squares / len(common)).sqrt()
+    below = torch.where(cancelled, 1.0, total)[:, None]
+    return {name: lacking @ _products(common, rows) / below for name, rows in known.items()}, cancelled
+
+
+def _products(common: Tensor, rows: Tensor) -> Tensor:
+    """M of one table, a part of its rows at a time."""
+    total = torch.zeros(common.shape[1], rows.shape[1], dtype=torch.float64)
+    step = max(1, _AT_ONCE // max(rows.shape[1], 1))
+    for some, part in zip(common.split(step), rows.split(step), strict=True):
+        total += some.T @ part.double()
+    return total
+
+
+def _over_few(
+    known: Mapping[str, Tensor], common: Tensor, lacking: Tensor, nearest: int
+) -> tuple[dict[str, Tensor], Tensor]:
+    found: dict[str, list[Tensor]] = {name: [lacking.new_zeros(0, rows.shape[1])] for name, rows in known.items()}
+    cancelled = [torch.zeros(0, dtype=torch.bool)]
+    for some in lacking.split(max(1, _AT_ONCE // len(common))):
+        cosines, places = (some @ common.T).topk(min(nearest, len(common)), dim=1)
+        weights = cosines.clamp_min(0)
+        total = weights.sum(1, keepdim=True)
+        cancelled.append(total.flatten() <= 0)
+        weights = weights / torch.where(total > 0, total, 1.0)
+        for name, rows in known.items():
+            found[name].append(_weighted(weights, places, rows))
+    return {name: torch.cat(parts) for name, parts in found.items()}, torch.cat(cancelled)
+
+
+def _weighted(weights: Tensor, places: Tensor, rows: Tensor) -> Tensor:
+    """sum over j  weights[t, j] rows[places[t, j]], one neighbour of all tokens at a time."""
+    total = torch.zeros(len(weights), rows.shape[1], dtype=torch.float64)
+    for neighbour in range(weights.shape[1]):
+        total += weights[:, neighbour, None] * rows[places[:, neighbour]].double()
+    return total
 
 
 def _directions(rows: Tensor) -> Tensor:
@@ -139,7 +166,7 @@ def _directions(rows: Tensor) -> Tensor:
 
 def _known(held: Tensor, tokens: Overlap, name: str) -> Tensor:
     """[common, the rest]: rows of the large model for the tokens that both know."""
-    return held[_within(tokens.large, held, name)].double().reshape(len(tokens.large), -1)
+    return held[_within(tokens.large, held, name)].reshape(len(tokens.large), -1)
 
 
 def _within(rows: Tensor, held: Tensor, name: str) -> Tensor:

@@ -70,12 +70,13 @@ def test_heads_and_their_biases_are_made_alike():
     assert found["lm_head.bias"].shape == (2,)
 
 
-def test_many_tokens_are_made_in_parts(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("nearest", [None, 5])
+def test_many_tokens_are_made_in_parts(nearest: int | None, monkeypatch: pytest.MonkeyPatch):
     like, large = _random(50, 3).abs(), _random(30, 4, seed=1)
     tokens = overlap({f"t{n}": n for n in range(50)}, {f"t{n}": n for n in range(30)})
-    whole = _rows(large, like, tokens)
+    whole = _rows(large, like, tokens, nearest)
     monkeypatch.setattr("ligate.align.growth._AT_ONCE", 70)
-    torch.testing.assert_close(_rows(large, like, tokens), whole)
+    torch.testing.assert_close(_rows(large, like, tokens, nearest), whole)
 
 
 def test_only_the_nearest():
