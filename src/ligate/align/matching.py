@@ -1,102 +1,334 @@
 """Which units of one network correspond to which of another, found from their weights.
 
-Git Re-Basin, arXiv 2209.04836: with P the permutations of all groups of units, maximise
+Git Re-Basin, arXiv 2209.04836, for every kind of symmetry: with M the maps of all groups of units, maximise
 
-    sum over weights  <W_A, P(W_B)>
+    sum over weights  <W_A, M(W_B)>
 
-by coordinate descent. For one group, all others held still, the best permutation is a linear assignment problem
-whose scores are inner products of unit i of A with unit j of B, added up over all weights on which the group lies. The
-descent ends in a local optimum that depends on the order of the groups, so it is begun anew from several seeds.
+by coordinate descent. For one group, all others held still, the best map is known in closed form (solving.py) from the
+inner products of unit i of A with unit j of B, added up over all weights on which the group lies. Scales of norms are
+folded into what reads them first, in both networks, where units may turn.
+
+The descent ends in a local optimum that depends on where it starts. The first start goes from what cannot move (inputs,
+words, outputs) inwards: each group is solved from the weights whose other axes are known already, heads by the best that
+what lies inside of them could come to. A network that was only moved is found again by that alone. Further starts leave
+everything in its place and take the groups in random orders. The best score wins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from ligate.align.maps import AxisMap, Group, applied, reordered, units
 from ligate.core.errors import InputError
+
+from .maps import AxisMap, Group, Place, applied, mapped, units
+from .solving import assignment, best, most, worth
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["Matching", "assignment", "similarity", "weight_matching"]
+
 _SWEEPS = 100
 _GAIN = 1e-12  # a share of the score: less is rounding
+_TURN_GAIN = 1e-9  # rotations come nearer and nearer
+_WIDE = 2**28  # numbers; larger networks are compared in float32, and not kept in memory
+_LEAST_SCALE = 1e-3  # of the largest: a norm's weight near zero cannot be divided by
 
 
 class Matching(NamedTuple):
-    """`orders` says, for each group, which unit of B takes each place; `score` is the sum that was maximised."""
+    """What brings B to A.
+
+    Args:
+        orders: group -> which unit of B takes each place, or a matrix; of each copy, where there are several.
+        score: the sum that was maximised.
+        scales: group -> weight of a norm -> its numbers in B and in A.
+    """
 
     orders: Mapping[str, Tensor]
     score: float
+    scales: Mapping[str, Mapping[str, Tensor]] = {}
 
     def applied(self, tensors: Mapping[str, Tensor], groups: Sequence[Group]) -> dict[str, Tensor]:
         """B in the coordinates of A."""
         return applied(tensors, self.maps(groups))
 
     def maps(self, groups: Sequence[Group]) -> list[AxisMap]:
-        return [reordered(group, self.orders[group.name]) for group in groups]
+        """In the order in which they are to be applied."""
+        ordered = _outer_first(groups)
+        return [
+            AxisMap(one, self.orders[one.name], self.orders[one.name], self.scales.get(one.name, {})) for one in ordered
+        ]
 
 
 def weight_matching(
     a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[Group], *, seed: int = 0, starts: int = 3
 ) -> Matching:
-    """The best of several descents, in float64.
+    """The best of several descents, in float64; in float32, and tensor by tensor, for networks of over 2^28 numbers.
 
     Raises:
         InputError: the weights do not have the same shapes.
     """
-    names = sorted({place.tensor for group in groups for place in group.places})
-    _alike(a, b, names)
-    first, second = ({name: each[name].double() for name in names} for each in (a, b))
-    found = [_descend(first, second, groups, seed + start) for start in range(starts)]
-    return max(found, key=lambda one: one.score)
-
-
-def assignment(scores: Tensor) -> Tensor:
-    """The permutation p that maximises the sum of scores[i, p[i]], exactly.
-
-    >>> assignment(torch.tensor([[4.0, 2.0, 2.0], [7.0, 2.0, 5.0], [11.0, 4.0, 7.0]])).tolist()
-    [1, 2, 0]
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    _, columns = linear_sum_assignment(scores.numpy(force=True), maximize=True)
-    return torch.from_numpy(columns)
+    _alike(a, b, groups)
+    found = []
+    for start in range(starts):
+        pair = _Pair(a, b, groups)
+        if start == 0:
+            _from_what_cannot_move(pair)
+        _descend(pair, torch.Generator().manual_seed(seed + start))
+        found.append((pair.score(), pair.orders))
+    score, orders = max(found, key=lambda one: one[0])
+    return Matching(orders, score, {group.name: _scales(a, b, group) for group in groups if _turns(group)})
 
 
 def similarity(a: Mapping[str, Tensor], b: Mapping[str, Tensor], group: Group) -> Tensor:
-    """[size, size] inner products of the units of both, over all weights on which the group lies."""
+    """[size, size] inner products of the units of both, over all weights on which the group lies; per copy, if several."""
+    return _summed(group, ((place, a[place.tensor], b[place.tensor]) for place in _compared(group)))
+
+
+def _summed(group: Group, each: Iterable[tuple[Place, Tensor, Tensor]]) -> Tensor:
+    total = _total(units(one, place) @ units(other, place).mT for place, one, other in each)
+    return total if group.copies > 1 else total.sum(0)
+
+
+class _Pair:
+    """Two networks, and how the units of the second are moved so far."""
+
+    def __init__(self, a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[Group]) -> None:
+        self.groups = _outer_first(groups)
+        self.a, self._b = _Folded(a, self.groups), _Folded(b, self.groups)
+        self.orders: dict[str, Tensor] = {group.name: _nothing(group) for group in self.groups}
+        self.inside = {group.name: _inside(group, self.groups) for group in self.groups}
+        self._on: dict[str, list[Group]] = {}
+        for group in self.groups:
+            for name in dict.fromkeys(place.tensor for place in _compared(group)):
+                self._on.setdefault(name, []).append(group)
+        self._keep = sum(a[name].numel() for name in self._on) <= _WIDE
+        self._moved: dict[str, Tensor] = {}
+
+    def b(self, name: str) -> Tensor:
+        """A weight of B as it is moved so far."""
+        if name in self._moved:
+            return self._moved[name]
+        maps = [AxisMap(group, self.orders[group.name], self.orders[group.name]) for group in self._on[name]]
+        value = mapped(name, self._b[name], maps)
+        if self._keep:
+            self._moved[name] = value
+        return value
+
+    def on(self, name: str) -> list[Group]:
+        return self._on[name]
+
+    def score(self, names: Sequence[str] | None = None) -> float:
+        return sum(float((self.a[name] * self.b(name)).sum()) for name in names or self._on)
+
+    def move(self, group: Group, by: Tensor) -> None:
+        """After all that was done so far. What lies inside of units goes with them."""
+        self.orders[group.name] = _after(self.orders[group.name], by)
+        for inner in self.inside[group.name]:
+            self.orders[inner.name] = _carried(self.orders[inner.name], inner, group, by)
+        self.forget([group, *self.inside[group.name]])
+
+    def forget(self, groups: Sequence[Group]) -> None:
+        for group in groups:
+            for place in group.places:
+                self._moved.pop(place.tensor, None)
+
+    def scores(self, group: Group, places: Sequence[Place]) -> Tensor:
+        return _summed(group, ((place, self.a[place.tensor], self.b(place.tensor)) for place in places))
+
+    def crossed(self, inner: Group, places: Sequence[Place]) -> Tensor:
+        """[copies, copies, size, size]: the scores inside of every copy of A against every copy of B."""
+        each = ((units(self.a[place.tensor], place), units(self.b(place.tensor), place)) for place in places)
+        return _total(torch.einsum("hdr,ker->hkde", one, other) for one, other in each)
+
+
+class _Folded(Mapping[str, "Tensor"]):
+    """The weights in wide numbers, with the scales of norms folded into what reads them where units may turn."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], groups: Sequence[Group]) -> None:
+        self._tensors = tensors
+        self._dtype = (
+            torch.float64 if sum(each.numel() for each in _values(tensors, groups)) <= _WIDE else torch.float32
+        )
+        self._by = {place.tensor: place for group in groups if _turns(group) for place in group.places if place.scale}
+
+    def __getitem__(self, name: str) -> Tensor:
+        value = self._tensors[name].to(self._dtype)
+        place = self._by.get(name)
+        if place is None:
+            return value
+        scale = self._tensors[place.scale].to(self._dtype)
+        return value * scale.reshape([-1 if dim == place.dim else 1 for dim in range(value.ndim)])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+def _descend(pair: _Pair, generator: torch.Generator) -> None:
+    for _ in range(_SWEEPS):
+        gained = [_improve(pair, pair.groups[index]) for index in torch.randperm(len(pair.groups), generator=generator)]
+        if not any(gained):
+            break
+
+
+def _improve(pair: _Pair, group: Group) -> bool:
+    if _holds_others(pair, group):
+        return _exchanged(pair, group)
+    scores = pair.scores(group, _compared(group))
+    move = best(scores, group.kind)
+    here = worth(scores, _nothing(group)).sum()
+    least = (_TURN_GAIN if move.is_floating_point() else _GAIN) * float(scores.abs().sum())
+    if float(worth(scores, move).sum() - here) <= least:
+        return False
+    pair.move(group, move)
+    return True
+
+
+def _exchanged(pair: _Pair, group: Group) -> bool:
+    """Units that others lie in: exchanged as if what lies inside were moved as well as can be, then it is."""
+    inner = pair.inside[group.name]
+    move = best(_held(pair, group, set(_names(pair.groups))), "permutation")
+    if move.equal(_nothing(group)):
+        return False
+    names = list(dict.fromkeys(place.tensor for one in (group, *inner) for place in one.places))
+    before, orders = pair.score(names), dict(pair.orders)
+    pair.move(group, move)
+    for one in inner:
+        _improve(pair, one)
+    if pair.score(names) - before > _GAIN * abs(before):
+        return True
+    pair.orders = orders
+    pair.forget([group, *inner])
+    return False
+
+
+def _from_what_cannot_move(pair: _Pair) -> None:
+    """Each group from the weights whose other axes are known, the one of which most is known first."""
+    known: set[str] = set()
+    waiting = list(pair.groups)
+    while waiting:
+        shares = [_share(pair, group, known) for group in waiting]
+        group = waiting.pop(max(range(len(shares)), key=shares.__getitem__))
+        if _holds_others(pair, group):
+            pair.move(group, best(_held(pair, group, known), "permutation"))
+        else:
+            places = _anchored(pair, group, known) or _compared(group)
+            pair.move(group, best(pair.scores(group, places), group.kind))
+        known.add(group.name)
+
+
+def _held(pair: _Pair, group: Group, known: set[str]) -> Tensor:
+    """[size, size] what the units could come to together, whatever is done inside of them."""
     total = torch.zeros(group.size, group.size, dtype=torch.float64)
-    for place in group.places:
-        total += units(a[place.tensor], place)[0] @ units(b[place.tensor], place)[0].T
+    for inner in pair.inside[group.name]:
+        places = _anchored(pair, inner, known | {group.name})
+        if places:
+            total += most(pair.crossed(inner, places), inner.kind)
     return total
 
 
-def _descend(a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[Group], seed: int) -> Matching:
-    generator = torch.Generator().manual_seed(seed)
-    orders = {group.name: torch.arange(group.size) for group in groups}
-    moved = dict(b)
-    least = _GAIN * sum(float(value.norm() * b[name].norm()) for name, value in a.items())
-    for _ in range(_SWEEPS):
-        gained = False
-        for index in torch.randperm(len(groups), generator=generator).tolist():
-            group = groups[index]
-            scores = similarity(a, moved, group)
-            order = assignment(scores)
-            if float(scores[torch.arange(group.size), order].sum() - scores.trace()) > least:
-                orders[group.name] = orders[group.name][order]
-                moved = applied(moved, [reordered(group, order)])
-                gained = True
-        if not gained:
-            break
-    return Matching(orders, sum(float((value * moved[name]).sum()) for name, value in a.items()))
+def _holds_others(pair: _Pair, group: Group) -> bool:
+    """Whether the copies of other groups are just the units of this one."""
+    inner = pair.inside[group.name]
+    return group.copies == 1 and any(one.copies == group.size for one in inner)
 
 
-def _alike(a: Mapping[str, Tensor], b: Mapping[str, Tensor], names: Sequence[str]) -> None:
-    for name in names:
+def _share(pair: _Pair, group: Group, known: set[str]) -> float:
+    inner = pair.inside[group.name] if _holds_others(pair, group) else ()
+    counted = [(one, known | {group.name}) for one in inner] or [(group, known)]
+    there = sum(pair.a[place.tensor].numel() for one, more in counted for place in _anchored(pair, one, more))
+    return there / sum(pair.a[place.tensor].numel() for one, _ in counted for place in _compared(one))
+
+
+def _anchored(pair: _Pair, group: Group, known: set[str]) -> list[Place]:
+    others = {
+        name: {other.name for other in pair.on(name)} - {group.name}
+        for name in {place.tensor for place in _compared(group)}
+    }
+    return [place for place in _compared(group) if others[place.tensor] <= known]
+
+
+def _compared(group: Group) -> list[Place]:
+    """Scales are folded, and so are all ones, where units turn."""
+    return [place for place in group.places if place.role != "scales" or not _turns(group)]
+
+
+def _turns(group: Group) -> bool:
+    return group.kind != "permutation"
+
+
+def _inside(group: Group, groups: Sequence[Group]) -> list[Group]:
+    """The groups whose copies are counted by the units of this one."""
+    where = {(place.tensor, place.dim, place.factor) for place in group.places}
+    return [one for one in groups if one is not group and any(_counts(where, place) for place in one.places)]
+
+
+def _counts(where: set[tuple[str, int, int]], place: Place) -> bool:
+    return any((place.tensor, dim, factor) in where for dim, factor in place.over)
+
+
+def _outer_first(groups: Sequence[Group]) -> list[Group]:
+    """Heads before what lies inside of them."""
+    depth = {group.name: 0 for group in groups}
+    for _ in range(3):
+        for group in groups:
+            for inner in _inside(group, groups):
+                depth[inner.name] = max(depth[inner.name], depth[group.name] + 1)
+    return sorted(groups, key=lambda group: depth[group.name])
+
+
+def _nothing(group: Group) -> Tensor:
+    """What moves no unit."""
+    one = torch.arange(group.size) if group.kind == "permutation" else torch.eye(group.size, dtype=torch.float64)
+    return one.expand(group.copies, *one.shape).clone() if group.copies > 1 else one
+
+
+def _after(before: Tensor, by: Tensor) -> Tensor:
+    return by.to(before.dtype) @ before if by.is_floating_point() else before.gather(-1, by)
+
+
+def _carried(moves: Tensor, inner: Group, outer: Group, order: Tensor) -> Tensor:
+    """The moves of copies whose places are taken by other copies."""
+    place = next(one for one in inner.places if one.over)
+    lies = {(one.tensor, one.dim, one.factor) for one in outer.places}
+    at = next(index for index, (dim, factor) in enumerate(place.over) if (place.tensor, dim, factor) in lies)
+    counts = [place.sizes[factor] if dim == place.dim else -1 for dim, factor in place.over]
+    seen = moves.reshape(*counts, *moves.shape[1:])
+    return seen.index_select(at, order).reshape(moves.shape)
+
+
+def _scales(a: Mapping[str, Tensor], b: Mapping[str, Tensor], group: Group) -> dict[str, Tensor]:
+    """What every norm's weight is in B, and what it shall be: that of A, kept away from zero."""
+    found = {}
+    for name in (place.tensor for place in group.places if place.role == "scales"):
+        old, new = b[name].double(), a[name].double()
+        least = _LEAST_SCALE * float(new.abs().max())
+        found[name] = torch.stack([old, torch.where(new.abs() < least, least, new)])
+    return found
+
+
+def _total(each: Iterable[Tensor]) -> Tensor:
+    return reduce(operator.iadd, each)
+
+
+def _values(tensors: Mapping[str, Tensor], groups: Sequence[Group]) -> Iterator[Tensor]:
+    return (tensors[name] for name in {place.tensor for group in groups for place in group.places})
+
+
+def _names(groups: Sequence[Group]) -> list[str]:
+    return [group.name for group in groups]
+
+
+def _alike(a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[Group]) -> None:
+    for name in sorted({place.tensor for group in groups for place in group.places}):
         if a[name].shape != b[name].shape:
             raise InputError(
                 f"has the shape {list(a[name].shape)} in one model and {list(b[name].shape)} in the other",

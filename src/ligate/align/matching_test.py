@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from ligate.align.axes.graph import symmetries
+from ligate.align.families_test import FAMILIES, family
 from ligate.align.maps import Group, Place, applied, reordered
 from ligate.align.matching import assignment, similarity, weight_matching
+from ligate.align.members import random_member
 from ligate.core.errors import InputError
 
 
@@ -72,3 +74,69 @@ def test_other_widths_are_told():
     groups = symmetries(one, (torch.zeros(1, 5),)).groups
     with pytest.raises(InputError, match=r"\[12\] in one model and \[10\] in the other"):
         weight_matching(one.state_dict(), other.state_dict(), groups)
+
+
+def moved(model: nn.Module, inputs, options=None, seed: int = 3):
+    """A model in float64 with its groups, its weights, and these after a random member of every group."""
+    model = model.double().eval()
+    found = symmetries(model, tuple(each.double() if each.is_floating_point() else each for each in inputs), options)
+    draw = torch.Generator().manual_seed(seed)
+    a = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    for value in a.values():
+        if value.ndim == 1:  # norms and biases start as all alike, which hides mistakes
+            value += 0.2 * torch.rand(value.shape, generator=draw, dtype=value.dtype)
+    b = a
+    for group in found.groups:
+        b = applied(b, [random_member(group, b, draw, stretch=False)])
+    return found.groups, a, b
+
+
+def furthest(one, other) -> float:
+    return max(float((value - other[name]).abs().max()) for name, value in one.items())
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_transformer_that_was_permuted_and_turned_comes_back(kind):
+    groups, a, b = moved(*family(kind))
+    found = weight_matching(a, b, groups, starts=1)
+    assert furthest(a, b) > 0.1
+    assert furthest(a, found.applied(b, groups)) < 1e-13
+
+
+def test_a_convolutional_network_comes_back():
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.inner, self.outer = (
+                nn.Conv2d(i, o, 3, padding=1) for i, o in ((3, 16), (16, 24), (24, 16))
+            )
+            self.norm, self.head = nn.BatchNorm2d(24), nn.Linear(16, 5)
+
+        def forward(self, x):
+            x = self.first(x).relu()
+            x = x + self.outer(self.norm(self.inner(x)).relu())
+            return self.head(x.mean((2, 3)))
+
+    torch.manual_seed(0)
+    groups, a, b = moved(Residual(), (torch.zeros(1, 3, 4, 4),))
+    back = weight_matching(a, b, groups, starts=1).applied(b, groups)
+    assert furthest(a, b) > 0.1
+    assert all(torch.equal(a[name], back[name]) for name in a)
+
+
+def test_what_comes_back_is_noisy_if_what_went_was():
+    """Fine-tuned after it was moved: as near as the same noise without the moves."""
+    groups, a, b = moved(*family("llama"))
+    draw = torch.Generator().manual_seed(8)
+    noisy = {name: value + 1e-3 * torch.randn(value.shape, generator=draw).double() for name, value in b.items()}
+    back = weight_matching(a, noisy, groups, starts=1).applied(noisy, groups)
+    off = sum(float((value - back[name]).square().sum()) for name, value in a.items() if value.ndim > 1)
+    added = sum(float((value - noisy[name]).square().sum()) for name, value in b.items() if value.ndim > 1)
+    assert off < 1.5 * added
+
+
+def test_a_second_look_finds_nothing_to_move():
+    groups, a, b = moved(*family("vit"))
+    back = weight_matching(a, b, groups, starts=1).applied(b, groups)
+    again = weight_matching(a, back, groups, starts=1)
+    assert furthest(back, again.applied(back, groups)) < 1e-13

@@ -17,27 +17,28 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 
-def random_member(group: Group, tensors: Mapping[str, Tensor], draw: Generator) -> AxisMap:
-    """A map of the group's kind, of each copy in its own way."""
+def random_member(group: Group, tensors: Mapping[str, Tensor], draw: Generator, *, stretch: bool = True) -> AxisMap:
+    """A map of the group's kind, of each copy in its own way; without `stretch` it only permutes and turns."""
     count, size = group.copies, group.size
     if group.kind == "permutation":
         order = torch.stack([torch.randperm(size, generator=draw) for _ in range(count)])
         return reordered(group, order if count > 1 else order[0])
-    write = torch.stack([_matrix(group, draw) for _ in range(count)])
+    write = torch.stack([_matrix(group, draw, stretch) for _ in range(count)])
     read = torch.linalg.inv(write).mT
     write, read = (write, read) if count > 1 else (write[0], read[0])
     return AxisMap(group, write, read, _scales(group, tensors, draw))
 
 
-def _matrix(group: Group, draw: Generator) -> Tensor:
+def _matrix(group: Group, draw: Generator, stretch: bool) -> Tensor:
     size = group.size
     if group.kind == "signed":
         signs = 2 * torch.randint(2, (size,), generator=draw).double() - 1
         return torch.diag(signs)[torch.randperm(size, generator=draw)]
     if group.kind == "rotary":
-        return pairs_turned(6.3 * _uniform(size // 2, draw), _factor(size // 2, draw))
+        factors = _factor(size // 2, draw) if stretch else torch.ones(size // 2, dtype=torch.float64)
+        return pairs_turned(6.3 * _uniform(size // 2, draw), factors)
     q = rotation(size, draw)
-    return q if group.kind == "orthogonal" else q * _factor(size, draw) @ rotation(size, draw)
+    return q if group.kind == "orthogonal" or not stretch else q * _factor(size, draw) @ rotation(size, draw)
 
 
 def rotation(size: int, draw: Generator) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ligate.align.axes.graph import symmetries
+from ligate.align.families_test import FAMILIES, family
 from ligate.align.maps import Group, applied, reordered
 from ligate.align.members import random_member
 from ligate.align.wide import Wide
@@ -116,33 +117,9 @@ def test_a_permutation_that_is_no_symmetry_would_be_noticed():
         assert float((before - model(IDS)).abs().max()) > 1e-3
 
 
-@pytest.mark.parametrize("kind", ["llama", "mixtral", "qwen3", "gemma3", "bert", "gpt2", "vit"])
+@pytest.mark.parametrize("kind", FAMILIES)
 def test_transformers_of_several_families(kind):
-    import transformers as t
-
-    torch.manual_seed(0)
-    common = {"vocab_size": 32, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-    grouped = {**common, "intermediate_size": 24, "num_key_value_heads": 2}
-    asked, text = {"use_cache": False}, torch.tensor([[3, 1, 4, 1, 5]])
-    if kind == "llama":
-        case = (t.LlamaForCausalLM(t.LlamaConfig(**grouped)), (text,), asked)
-    elif kind == "mixtral":
-        case = (t.MixtralForCausalLM(t.MixtralConfig(**grouped, num_local_experts=3)), (text,), asked)
-    elif kind == "qwen3":
-        case = (t.Qwen3ForCausalLM(t.Qwen3Config(**grouped, head_dim=8)), (text,), asked)
-    elif kind == "gemma3":
-        case = (t.Gemma3ForCausalLM(t.Gemma3TextConfig(**grouped, head_dim=8)), (text,), asked)
-    elif kind == "bert":
-        case = (t.BertForSequenceClassification(t.BertConfig(**common, intermediate_size=24)), (text,), {})
-    elif kind == "gpt2":
-        ends = {"bos_token_id": 0, "eos_token_id": 0}
-        sizes = {"vocab_size": 32, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 16}
-        case = (t.GPT2LMHeadModel(t.GPT2Config(**sizes, **ends)), (text,), asked)
-    else:
-        config = t.ViTConfig(image_size=8, patch_size=4, hidden_size=16, num_attention_heads=2, intermediate_size=24,
-                             num_hidden_layers=2)  # fmt: skip
-        case = (t.ViTForImageClassification(config), (torch.randn(1, 3, 8, 8, dtype=torch.float64),), {})
-    assert unchanged(*case, lambda out: out.logits) < 1e-12
+    assert unchanged(*family(kind), lambda out: out.logits) < 1e-12
 
 
 def test_grouped_queries_share_keys():
