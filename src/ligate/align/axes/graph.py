@@ -30,13 +30,16 @@ from .rotary import turned
 
 
 class Seen(NamedTuple):
-    """A value of the graph on which the units of a group lie: on axis `dim`, seen as `sizes`, they are `factor`."""
+    """A value of the graph on which the units of a group lie: on axis `dim`, seen as `sizes`, they are `factor`.
+
+    `over` is that of a Place. What a norm's weight has just scaled is left out for units that may turn: it does not.
+    """
 
     node: str
     dim: int
     sizes: tuple[int, ...]
     factor: int
-    over: tuple[int, ...] = ()
+    over: tuple[tuple[int, int], ...] = ()
 
 
 class Symmetries(NamedTuple):
@@ -204,6 +207,7 @@ class _Groups:
             node: ([flow.atoms.resolved(axis) for axis in one.axes], flow.atoms.resolved(one.rows))
             for node, one in values.items()
         }
+        self._scaled = {node for node, one in values.items() if one.scale}
         self._names: dict[int, str] = {}
         self._copies: dict[int, set[int]] = {}
         inside = [[flow.atoms.resolved(axis) for axis in axes] for axes in flow.between]
@@ -229,9 +233,8 @@ class _Groups:
         for node, (axes, _) in self._values.items():
             for dim, axis in enumerate(axes):
                 for factor, part in enumerate(axis):
-                    if part >> 1 in self._names:
-                        over = tuple(place for at, place in self._over(axes, dim, part) if at == dim)
-                        here = Seen(node, dim, self._sizes(axis), factor, over)
+                    if part >> 1 in self._names and not (node in self._scaled and self._kind(part) != "permutation"):
+                        here = Seen(node, dim, self._sizes(axis), factor, self._over(axes, dim, part))
                         found[self._names[part >> 1]].append(here)
         return {name: tuple(each) for name, each in found.items()}
 
