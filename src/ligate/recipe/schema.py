@@ -150,6 +150,8 @@ class Output:
     union: bool = False  # the tokenizer of the base or first model, with the tokens of all others
     tokens: tuple[TokenRow, ...] = ()
     row_multiple: int = 1  # of the number of rows of the vocabulary
+    like: str | None = None  # label; rows of tokens that a model lacks are sums of its rows of tokens alike in this one
+    nearest: int | None = None  # over so many of them; None: over all
     place: Place = Place()
 
 

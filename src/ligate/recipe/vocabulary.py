@@ -7,7 +7,7 @@ row from the base, else from those who have it; a recipe may say otherwise token
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -41,10 +41,15 @@ class Target:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a recipe says of rows that a model lacks: whose row goes first, and token by token."""
+    """What a recipe says of rows that a model lacks: whose row goes first, and token by token.
+
+    `made` holds, by label and number, rows that were made for a model. They go before those of other models, and behind
+    what is said of a single token.
+    """
 
     base: str | None
     tokens: Mapping[str, TokenRow]
+    made: Mapping[str, Mapping[int, Origin]] = field(default_factory=dict)
 
 
 def speaker(label: str, tensors: VocabularyTensors, numbers: Mapping[int, str]) -> Speaker:
@@ -96,10 +101,14 @@ def _layouts_of(
 def _layout(wanted: Target, one: Speaker, origins: Mapping[int, Sequence[Origin] | None], wishes: Wishes) -> Layout:
     own = np.full(wanted.rows, MEAN, np.int64)
     filled: dict[int, Sequence[Origin]] = {}
+    made = wishes.made.get(one.label, {})
     for number, token in wanted.numbers.items():
         wish = wishes.tokens.get(token)
         if token in one.tokens and not (wish is not None and wish.force):
             own[number] = number if one.numbers.get(number) == token else one.tokens[token]
+        elif wish is None and number in made:
+            own[number] = FILLED
+            filled[number] = [made[number]]
         elif (rows := origins[number]) is not None:
             own[number] = FILLED
             filled[number] = rows
@@ -179,12 +188,12 @@ def notes(wanted: Target, merged: Sequence[Speaker], wishes: Wishes) -> list[str
     found = [
         f"{one.label}: {lacking:,} of {total:,} tokens are not its own; their rows come from the other models"
         for one in merged
-        if (lacking := sum(token not in one.tokens for token in wanted.numbers.values()))
+        if (lacking := sum(_is_foreign(one, number, token, wishes) for number, token in wanted.numbers.items()))
     ]
     orphans = [
         token
-        for token in wanted.numbers.values()
-        if token not in wishes.tokens and all(token not in one.tokens for one in merged)
+        for number, token in wanted.numbers.items()
+        if token not in wishes.tokens and all(_is_foreign(one, number, token, wishes) for one in merged)
     ]
     if orphans:
         found.append(f"no model has a row for {counted(orphans, 'token')}: {listed(orphans)}; theirs are zero")
@@ -194,3 +203,9 @@ def notes(wanted: Target, merged: Sequence[Speaker], wishes: Wishes) -> list[str
             for name in one.tensors.doubtful
         ]
     return found
+
+
+def _is_foreign(one: Speaker, number: int, token: str, wishes: Wishes) -> bool:
+    """Whether a model neither has a row for a token nor got one made."""
+    made = token not in wishes.tokens and number in wishes.made.get(one.label, {})
+    return token not in one.tokens and not made

@@ -89,6 +89,11 @@ def _alike(headers: Mapping[str, Header], axes: Mapping[str, int], rows: int, wi
     ]
 
 
+def input_tensor(headers: Mapping[str, Header]) -> str:
+    """The first tensor that turns tokens into vectors, of a model that `vocabulary_tensors` knows."""
+    return next(name for name, header in _ending(headers, INPUTS) if len(header.shape) > 1)
+
+
 def is_untied(name: str, target: str) -> bool:
     """Whether a head that takes its numbers from an input embedding, as `alias` says, is stored as one of its own."""
     return _end(name, OUTPUTS) is not None and name.endswith(".weight") and _end(target, INPUTS) is not None

@@ -192,10 +192,11 @@ def _output(output: Output) -> dict[str, Any]:
 def _tokenizer(output: Output) -> str | dict[str, Any]:
     """As a word where nothing else is said."""
     source = output.tokenizer or UNION
-    if not output.tokens and output.row_multiple == 1:
+    if not output.tokens and output.row_multiple == 1 and not output.like:
         return source
     rows = {"tokens": {row.token: _token_row(row) for row in output.tokens}} if output.tokens else {}
-    return {"source": source, **rows, "pad_to_multiple_of": output.row_multiple}
+    alike = {"like": output.like, **({"nearest": output.nearest} if output.nearest else {})} if output.like else {}
+    return {"source": source, **rows, **alike, "pad_to_multiple_of": output.row_multiple}
 
 
 def _token_row(row: TokenRow) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from ligate.recipe.slices import labels
 from ligate.recipe.vocabulary import Speaker, Target, Wishes, complaints, layouts, notes, speaker, target
 from ligate.recipe.vocabulary_tensors import VocabularyTensors, vocabulary_tensors
 
+from .alike import Made, made_rows
 from .sources import Sources, flat
 
 
@@ -161,15 +162,18 @@ def _aligned(recipe: Recipe, sources: Sources, found: list[LigateError]) -> Alig
         found += wrong
         return Aligned(sources)
     givers = [one for label, one in known.speakers.items() if label not in known.merged]
-    views = _views(known, layouts(goal, known.speaking, givers, wishes))
-    told = (*told, *notes(goal, known.speaking, wishes))
+    made = _made(recipe, known, goal)
+    wishes = replace(wishes, made={label: one.rows for label, one in made.items()})
+    views = _views(known, layouts(goal, known.speaking, givers, wishes), made)
+    told = (*told, *(one.note for one in made.values()), *notes(goal, known.speaking, wishes))
     return Aligned(views, lead, content, goal, known.numbers, counts, told)
 
 
 def _known(recipe: Recipe, lead: str, sources: Sources) -> _Known:
     """Of the lead, of the models that take part, of those that a row is to come from; the donor's, if it has one."""
     merged = merged_labels(recipe, sources)
-    givers = [row.model for row in recipe.output.tokens if row.model and row.model in sources]
+    named = [recipe.output.like, *(row.model for row in recipe.output.tokens)]
+    givers = [label for label in named if label and label in sources]
     everyone = list(dict.fromkeys([lead, *merged, *givers]))
     donors = [label for label in (recipe.output.donor or "",) if label in sources and label not in everyone]
     tensors = {label: got for label in (*everyone, *donors) if (got := vocabulary_tensors(sources[label].headers()))}
@@ -219,11 +223,28 @@ def _require_rows(known: _Known) -> None:
         raise InputError(text, where=where, hint=f"the vocabularies differ from that of `{known.lead}`.")
 
 
-def _views(known: _Known, rows: Mapping[str, Mapping[str, Rows]]) -> Sources:
+def _made(recipe: Recipe, known: _Known, goal: Target) -> Mapping[str, Made]:
+    """By label, rows for tokens that a model lacks, where the recipe names the model that says what is alike."""
+    label = recipe.output.like
+    if label is None:
+        return {}
+    if label not in known.speakers:
+        text = "no tensor with a row per token is known in it, so it cannot say which tokens are alike"
+        raise RecipeError(text, where=str(recipe.output.place)).inside(model=label)
+    like, knows = known.speakers[label], known.sources[label]
+    found = {
+        one.label: made_rows(goal, one, known.sources[one.label], like, knows, recipe.output.nearest)
+        for one in known.speaking
+    }
+    return {label: one for label, one in found.items() if one is not None}
+
+
+def _views(known: _Known, rows: Mapping[str, Mapping[str, Rows]], made: Mapping[str, Made] | None = None) -> Sources:
     """Also where no row moves, so that an interrupted merge knows that it depends on the tokenizer's file."""
     sources = known.sources
+    givers = {**sources, **{one.source.label: one.source for one in (made or {}).values()}}
     shown = {
-        label: Reordered(sources[label], rows.get(label, {}), sources, one.files)
+        label: Reordered(sources[label], rows.get(label, {}), givers, one.files)
         for label, one in known.vocabularies.items()
     }
     return Sources({**sources, **shown})

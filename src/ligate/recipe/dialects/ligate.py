@@ -310,6 +310,8 @@ def _output(reading: _Labels, item: Item | None) -> Output:
         union=asked.union,
         tokens=asked.tokens,
         row_multiple=asked.row_multiple,
+        like=asked.like,
+        nearest=asked.nearest,
         place=item.place if item else Place(),
     )
 
@@ -344,7 +346,7 @@ def _check_names(
     before = len(reading.problems)
     judged: list[Step] = []
     known = dict.fromkeys(sources, "source")
-    wishes = [("token", row.model) for row in output.tokens]
+    wishes = [("token", row.model) for row in output.tokens] + [("like", output.like)]
     wishes += [("fill", spec.fill) for spec in sources.values()]
     used = {output.donor, output.tokenizer, *(label for _, label in wishes)}
     used |= {spec.path for spec in sources.values()}  # which may be a step's name

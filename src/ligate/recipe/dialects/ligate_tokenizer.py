@@ -10,7 +10,7 @@ from ligate.recipe.nodes import Item, Reading
 from ligate.recipe.schema import RowKind, TokenRow
 
 UNION = "union"
-KEYS = ("source", "tokens", "pad_to_multiple_of")
+KEYS = ("source", "tokens", "like", "nearest", "pad_to_multiple_of")
 ROW = ("source", "force")
 ORIGIN = ("model", "token", "id")
 WORDS: Mapping[str, RowKind] = {"zero": "zero", "mean": "mean", "average": "average"}
@@ -25,6 +25,8 @@ class AskedTokenizer(NamedTuple):
     union: bool = False
     tokens: tuple[TokenRow, ...] = ()
     row_multiple: int = 1
+    like: str | None = None
+    nearest: int | None = None
 
 
 def tokenizer(reading: Reading, label: Label, item: Item | None) -> AskedTokenizer:
@@ -36,6 +38,7 @@ def tokenizer(reading: Reading, label: Label, item: Item | None) -> AskedTokeniz
     fields = reading.fields(item, "`tokenizer`", KEYS)
     source = fields.get("source")
     named = source is not None and source.value is not None and source.text != UNION
+    like = label(fields.get("like"), "`like`")
     return AskedTokenizer(
         label(source, "`source`") if named else None,
         not named,
@@ -44,6 +47,8 @@ def tokenizer(reading: Reading, label: Label, item: Item | None) -> AskedTokeniz
             for token, entry in reading.fields(fields.get("tokens"), "`tokens`").items()
         ),
         multiple(reading, fields.get("pad_to_multiple_of")),
+        like,
+        _nearest(reading, fields.get("nearest"), like),
     )
 
 
@@ -52,6 +57,17 @@ def multiple(reading: Reading, item: Item | None) -> int:
     if item is not None and not 1 <= found <= MOST:
         reading.problem(f"`pad_to_multiple_of` must be at least 1 and at most {MOST:,}", item.place)
         return 1
+    return found
+
+
+def _nearest(reading: Reading, item: Item | None, like: str | None) -> int | None:
+    if item is None or item.value is None:
+        return None
+    found = reading.whole(item, "`nearest`", 1)
+    if like is None:
+        reading.problem("`nearest` says nothing without `like`", item.place, "name the model that knows what is alike")
+    elif found < 1:
+        reading.problem("`nearest` must be at least 1", item.place)
     return found
 
 
