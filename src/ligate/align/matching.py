@@ -8,9 +8,9 @@ by coordinate descent. For one group, all others held still, the best map is kno
 inner products of unit i of A with unit j of B, added up over all weights on which the group lies. Scales of norms are
 folded into what reads them first, in both networks, where units may turn.
 
-The descent ends in a local optimum that depends on where it starts. The first start goes from what cannot move (inputs,
-words, outputs) inwards: each group is solved from the weights whose other axes are known already, heads by the best that
-what lies inside of them could come to. A network that was only moved is found again by that alone. Further starts leave
+The descent ends in a local optimum that depends on where it starts. The first start goes from what cannot move (words,
+inputs, outputs) inwards: each group is solved from the weights whose other axes are known already, heads by the best
+that what lies inside of them could come to. A network that was only moved is found again by that alone. Further starts leave
 everything in its place and take the groups in random orders. The best score wins.
 """
 
@@ -86,7 +86,7 @@ def weight_matching(
 
 
 def similarity(a: Mapping[str, Tensor], b: Mapping[str, Tensor], group: Group) -> Tensor:
-    """[size, size] inner products of the units of both, over all weights on which the group lies; per copy, if several."""
+    """[size, size] inner products of the units of both, over all weights on which the group lies; of each copy."""
     return _summed(group, ((place, a[place.tensor], b[place.tensor]) for place in _compared(group)))
 
 

@@ -82,9 +82,8 @@ def moved(model: nn.Module, inputs, options=None, seed: int = 3):
     found = symmetries(model, tuple(each.double() if each.is_floating_point() else each for each in inputs), options)
     draw = torch.Generator().manual_seed(seed)
     a = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    for value in a.values():
-        if value.ndim == 1:  # norms and biases start as all alike, which hides mistakes
-            value += 0.2 * torch.rand(value.shape, generator=draw, dtype=value.dtype)
+    for name in [name for name, value in a.items() if value.ndim == 1]:
+        a[name] += 0.2 * torch.rand(a[name].shape, generator=draw, dtype=a[name].dtype)  # or all are alike
     b = a
     for group in found.groups:
         b = applied(b, [random_member(group, b, draw, stretch=False)])
