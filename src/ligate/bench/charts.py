@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from ligate.bench import svg
 from ligate.bench.conflict import Conflict
 from ligate.bench.demo.exam import RESOLVED, Difference
 from ligate.bench.demo.study import Curve
 from ligate.bench.words import points, signed
+from ligate.verbs import svg
 
 
 def curve(drawn: Curve, tasks: Sequence[str], low: float, high: float) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
-from ligate.bench import svg, telling
+from ligate.bench import telling
 from ligate.bench.results import Cell
 from ligate.bench.statistics import Estimate
 from ligate.bench.suite import Metric
 from ligate.bench.summary import Line
 from ligate.bench.words import signed
+from ligate.verbs import svg
 
 COLOURS = 8
 WIDE = 1100.0
