@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -21,13 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ligate.core.errors import InputError
-from ligate.core.tensors import Header, Source, dtype_name, torch_dtype
+from ligate.core.tensors import Header, Source, dtype_name
 from ligate.io.checkpoint import SafetensorsFile
 from ligate.io.ranges import cannot_write
 from ligate.io.safetensors import build_header
 
 from .maps import AxisMap
-from .written import made_of_text, map_shapes, text_of
+from .stored import Parts, read_tensor
+from .written import described_by, map_shapes, text_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +45,7 @@ class Made(NamedTuple):
         method: `weights`, `by hand`, ...
         settings: of the method, such as seed and starts.
         a, b: `shape_digest` of the two models.
-        before, after: cosine between the weights of A and of B on which some group lies, as they are and aligned.
+        before, after: cosine between the matrices of A and of B on which some group lies, as they are and aligned.
     """
 
     method: str
@@ -57,10 +57,15 @@ class Made(NamedTuple):
 
 
 class Alignment(NamedTuple):
-    """Maps that bring B into the coordinates of A, in the order in which they are applied."""
+    """Maps that bring B into the coordinates of A, in the order in which they are applied.
+
+    Args:
+        joined: tensors on which groups lie and that a checkpoint stores in parts.
+    """
 
     maps: tuple[AxisMap, ...]
     made: Made
+    joined: Mapping[str, Parts] = {}
 
     @property
     def is_identity(self) -> bool:
@@ -113,7 +118,7 @@ def save(alignment: Alignment, path: Path) -> None:
         StorageError: the disk is full, or it must not be written there.
     """
     tensors = dict(_tensors(alignment.maps))
-    text = text_of([each.group for each in alignment.maps], alignment.made._asdict())
+    text = text_of([each.group for each in alignment.maps], alignment.made._asdict(), alignment.joined)
     headers = {name: Header(dtype_name(value.dtype), tuple(value.shape)) for name, value in tensors.items()}
     head, _ = build_header(headers, {"format": _FORMAT, _KEY: text})
     fresh = path.with_name(f".{path.name}.new")
@@ -160,14 +165,14 @@ def _read(source: Source) -> Alignment:
     if metadata.get("format") != _FORMAT or _KEY not in metadata:
         hint = f"`ligate align A B OUT` writes {NAME} into OUT."
         raise InputError("is a safetensors file, but no alignment", hint=hint)
-    groups, made = made_of_text(metadata[_KEY])
+    groups, made, joined = described_by(metadata[_KEY])
     expected = map_shapes(groups, headers)
     strangers = [name for name in headers if name not in expected]
     if strangers:
         raise InputError("belongs to no group of this alignment").inside(tensor=strangers[0])
     maps: list[AxisMap] = []
     for number, group in enumerate(groups):
-        held = {name: _tensor(source, name) for name in expected if name.startswith(f"{number}.")}
+        held = {name: read_tensor(source, name) for name in expected if name.startswith(f"{number}.")}
         if f"{number}.order" in held:
             order = _permutation(held[f"{number}.order"], f"{number}.order")
             maps.append(AxisMap(group, order, order))
@@ -176,17 +181,7 @@ def _read(source: Source) -> Alignment:
         scales = {name.removeprefix(start): _finite(held[name], name) for name in held if name.startswith(start)}
         write, read = (_finite(held[f"{number}.{part}"], f"{number}.{part}") for part in ("write", "read"))
         maps.append(AxisMap(group, write, read, scales))
-    return Alignment(tuple(maps), Made(**made))
-
-
-def _tensor(source: Source, name: str) -> Tensor:
-    import torch
-
-    header = source.headers()[name]
-    value = torch.empty(header.shape, dtype=torch_dtype(header.dtype))
-    if math.prod(header.shape):
-        source.read_into(name, 0, value.view(-1).view(torch.uint8).numpy().data)
-    return value
+    return Alignment(tuple(maps), Made(**made), joined)
 
 
 def _permutation(order: Tensor, name: str) -> Tensor:

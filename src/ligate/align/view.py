@@ -1,7 +1,7 @@
 """A model in the coordinates of another, while it streams: a Source that shows every tensor as its maps make it.
 
 Where maps are orders, no number is ever computed: rows are read where they lie and their elements put in order, so that
-any dtype comes out bit by bit and a read costs the memory of the rows it touches. A tensor that a matrix mixes, or whose
+any dtype comes out bit by bit and a read costs the memory of its rows only. A tensor that a matrix mixes, or whose
 experts are ordered each in its own way, is read and mapped whole, and kept while neighbouring ranges are asked for.
 Matrices compute in float64; 16-bit numbers are then handed out as float32, so that only the result of a merge rounds.
 """
@@ -12,7 +12,6 @@ import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,13 +23,23 @@ from ligate.io.views import View
 
 from .alignment import Alignment
 from .maps import AxisMap, Place, mapped
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from .stored import Apart, Joined, read_tensor
 
 _LEAST = 64 << 20  # bytes of mapped tensors that are kept at any rate
 _WIDER = {"F16": "F32", "BF16": "F32"}
 _CARRIERS = {1: "uint8", 2: "int16", 4: "int32", 8: "int64"}
+
+
+def in_coordinates(source: Source, alignment: Alignment, told_by: Sequence[Path] = ()) -> Source:
+    """The source after all maps of an alignment, its tensors stored as they are.
+
+    Raises:
+        InputError: the alignment was made for another model.
+    """
+    if not alignment.joined:
+        return Moved(source, alignment, told_by)
+    inside = Moved(Joined(source, alignment.joined), alignment, told_by)
+    return Apart(inside, source.headers(), alignment.joined)
 
 
 class Moved(View):
@@ -123,17 +132,6 @@ class _Ordered:
             rows = pieces[:, self._within]
         skip = (start - first * self._row) * self._size
         out[:] = rows.reshape(-1)[skip : skip + len(out)].data
-
-
-def read_tensor(source: Source, name: str) -> Tensor:
-    """All of one tensor, in its stored dtype."""
-    import torch
-
-    header = source.headers()[name]
-    value = torch.empty(header.shape, dtype=torch_dtype(header.dtype))
-    if header.numel:
-        source.read_into(name, 0, value.view(-1).view(torch.uint8).numpy().data)
-    return value
 
 
 def _flat_index(orders: Sequence[np.ndarray | None], sizes: Sequence[int]) -> np.ndarray | None:

@@ -13,6 +13,7 @@ from ligate.core.tensors import Header
 from ligate.io.documents import parse
 
 from .maps import Group, Kind, Place, Role
+from .stored import Parts
 
 _FLOATS = ("F32", "F64")
 _AGAIN = "the file is damaged or was changed by hand: make the alignment again."
@@ -27,13 +28,14 @@ _MADE = {
 _PLACE = re.compile(r"(?P<tensor>.+)\[(?P<dim>\d+)(?: as (?P<sizes>\d+(?:x\d+)*), (?P<factor>\d+))?\]")
 
 
-def text_of(groups: Sequence[Group], made: Mapping[str, Any]) -> str:
-    """The groups and how their maps were made, as JSON."""
+def text_of(groups: Sequence[Group], made: Mapping[str, Any], joined: Mapping[str, Parts]) -> str:
+    """The groups, how their maps were made, and what is stored in parts, as JSON."""
     listed = [{**group._asdict(), "places": [place._asdict() for place in group.places]} for group in groups]
-    return json.dumps({"made": dict(made), "groups": listed}, ensure_ascii=False, allow_nan=False)
+    parts = {name: one._asdict() for name, one in joined.items()}
+    return json.dumps({"made": dict(made), "groups": listed, "joined": parts}, ensure_ascii=False, allow_nan=False)
 
 
-def made_of_text(text: str) -> tuple[tuple[Group, ...], dict[str, Any]]:
+def described_by(text: str) -> tuple[tuple[Group, ...], dict[str, Any], dict[str, Parts]]:
     """The reverse.
 
     Raises:
@@ -55,7 +57,7 @@ def made_of_text(text: str) -> tuple[tuple[Group, ...], dict[str, Any]]:
     names = [group.name for group in found]
     if len(set(names)) != len(names):
         raise _faulty("two of its groups have the same name")
-    return found, made
+    return found, made, _joined(data.get("joined", {}))
 
 
 def place_of_text(text: str) -> tuple[str, int, tuple[int, ...] | None, int] | None:
@@ -164,6 +166,20 @@ def _fields(value: Any, kind: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict) or not needed <= set(value) <= set(kind._fields):
         raise _faulty(f"{what} needs {', '.join(sorted(needed))}: {str(value)[:200]}")
     return value
+
+
+def _joined(value: Any) -> dict[str, Parts]:
+    if not isinstance(value, dict):
+        raise _faulty("what it says of parts is no table")
+    found: dict[str, Parts] = {}
+    for name, one in value.items():
+        data = _fields(one, Parts, f"what is stored in parts ({name!r})")
+        shape, names = data["shape"], data["names"]
+        listed = isinstance(shape, list) and isinstance(names, list) and names
+        if not listed or not all(map(_is_count, shape)) or not all(isinstance(each, str) for each in names):
+            raise _faulty(f"the parts of {name!r} are not described as such")
+        found[name] = Parts(tuple(shape), tuple(names))
+    return found
 
 
 def _is_index(value: Any) -> bool:
