@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .axes.graph import Symmetries
 
 ALIKE = 0.9
-"""Cosine of all matrices from which on two networks have the same coordinates: it is near 0 between independent ones."""
+"""Cosine of all matrices from which on two networks have the same coordinates; independent ones are near 0."""
 
 _BY_HAND = "give the groups by hand: `--groups FILE`."
 
