@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Solver = Literal["exact", "sinkhorn", "undivided"]
-"""`undivided`: each unit of the wider side belongs to one unit of the narrower side, which has at least one; masses do
-not count. Widening so keeps the function, exactly."""
+"""`undivided`: each unit of the wider side belongs to one unit of the narrower side, and each of these has equally many,
+or one more; masses do not count. Widening so keeps the function, exactly."""
 
 Metric = Literal["euclidean", "squared", "correlation"]
 """Of two units, each a row of numbers: their distance, its square, 1 - their correlation."""
@@ -88,20 +88,18 @@ def coupled(cost: Tensor, mass_b: Tensor, mass_a: Tensor, solver: Solver, entrop
 
 
 def undivided(cost: Tensor) -> Tensor:
-    """The cheapest way to give each unit of the wider side to one of the narrower side, so that nobody goes empty.
+    """The cheapest way to share out the units of the wider side among those of the narrower one, as evenly as it goes.
 
-    A linear assignment: the units of the wider side choose among those of the narrower one, each of which takes one,
-    and places for the rest, which cost what the nearest unit costs, whichever that is.
+    A linear assignment: each unit of the narrower side has so many places that must be taken and one more that may be.
     """
     if cost.shape[0] > cost.shape[1]:
         return undivided(cost.T).T
     narrow, wide = cost.shape
-    nearest = cost.min(0)
-    rest = nearest.values[:, None].expand(wide, wide - narrow)
-    taken = _assigned(torch.cat([cost.T, rest], 1))
-    owner = torch.where(taken < narrow, taken, nearest.indices)
+    least = wide // narrow
+    must = -wide * (float(cost.max()) or 1)  # as cheap as any number of other places together
+    places = torch.cat([(cost.T + must).repeat(1, least), cost.T], 1)
     coupling = torch.zeros_like(cost)
-    coupling[owner, torch.arange(wide)] = 1 / wide
+    coupling[_assigned(places) % narrow, torch.arange(wide)] = 1 / wide
     return coupling
 
 

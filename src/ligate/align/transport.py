@@ -61,12 +61,15 @@ class How(NamedTuple):
     """How units are compared and brought together; `PAPER` is what arXiv 1910.05653 does.
 
     Args:
+        solver: `undivided` is no optimal transport but between widths of which one is a multiple of the other, where it
+            is `exact`; a wider B' then computes what B does.
         entropy: of `sinkhorn`, as a share of the largest distance.
-        masses: those of `importance` are the norms of what units are compared by, and make permutations mixtures.
+        masses: `importance` takes the norms of what units are compared by, and makes mixtures of permutations. Does not
+            count for `undivided`.
         sweeps: how often each group is coupled anew, all others held still.
     """
 
-    solver: Solver = "exact"
+    solver: Solver = "undivided"
     entropy: float = 0.06
     metric: Metric = "squared"
     masses: Masses = "uniform"
@@ -75,7 +78,7 @@ class How(NamedTuple):
 
 
 DEFAULT = How()
-PAPER = How(metric="euclidean", readers="means", sweeps=1)
+PAPER = How(solver="exact", metric="euclidean", readers="means", sweeps=1)
 TRANSFORMERS = How(solver="sinkhorn", metric="correlation", sweeps=1)
 """As arXiv 2310.05719 for weights; for activations with entropy 0.08. Its distance is the root of twice this one."""
 
@@ -91,7 +94,7 @@ def ot_fusion(
 ) -> Transport:
     """Bring B to the widths of A, group by group, each when what goes into it is known; in float64.
 
-    Between equal widths `how.solver` "exact" finds permutations, which move every number as it is. Groups of kind
+    Between equal widths all solvers but `sinkhorn` find permutations, which move every number as it is. Groups of kind
     rotary stay as they are. After the first sweep, further ones compare units by all weights on which they lie, those
     that read them too, until nothing changes. Constants that a model computes from its widths (the temperature of
     attention) are A's.

@@ -145,7 +145,7 @@ def test_a_permuted_copy_of_equal_widths_comes_back_exactly(solver):
         assert all(torch.equal(back[name], value) for name, value in net.state.items())
 
 
-@pytest.mark.parametrize("how", [How(), How(solver="undivided"), How(metric="euclidean", sweeps=1)])
+@pytest.mark.parametrize("how", [How(), How(solver="exact"), How(solver="exact", metric="euclidean", sweeps=1)])
 def test_a_network_whose_units_are_all_there_twice_is_brought_back_to_half_its_widths(how):
     for small, big, x in (
         (mlp(0, 6, 4), mlp(1, 12, 8), torch.randn(7, 5).double()),
