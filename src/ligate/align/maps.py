@@ -78,7 +78,7 @@ def reordered(group: Group, order: Tensor) -> AxisMap:
 
 
 def mapped(name: str, tensor: Tensor, maps: Iterable[AxisMap]) -> Tensor:
-    """A tensor after all maps, one after the other; in float64 on the way where numbers change."""
+    """A tensor after all maps, one after the other; where numbers change, in the maps' own type if that is wider."""
     for each in maps:
         for place in each.group.places:
             if place.tensor == name:
@@ -101,16 +101,18 @@ def units(tensor: Tensor, place: Place) -> Tensor:
 
 
 def _placed(tensor: Tensor, place: Place, each: AxisMap) -> Tensor:
+    import torch
+
     by = each.read if place.role == "reads" else each.write
     if place.role == "scales" and by.is_floating_point():
         return each.scales[place.tensor][1].to(tensor.dtype)
     if not by.is_floating_point():
         return _moved(tensor, place, by)
-    wide = tensor.double()
+    wide = tensor.to(torch.promote_types(tensor.dtype, by.dtype))
     old, new = each.scales.get(place.scale, (None, None))
     if old is not None:
         wide = wide * _along(old, place, wide)
-    wide = _mixed(wide, place, by.double())
+    wide = _mixed(wide, place, by.to(wide.dtype))
     if new is not None:
         wide = wide / _along(new, place, wide)
     return wide.to(tensor.dtype)
@@ -147,7 +149,7 @@ def _seen(tensor: Tensor, place: Place) -> tuple[Tensor, tuple[int, ...]]:
 
 def _along(numbers: Tensor, place: Place, like: Tensor) -> Tensor:
     """One number per unit, so that it multiplies the axis."""
-    return numbers.double().reshape([-1 if dim == place.dim else 1 for dim in range(like.ndim)])
+    return numbers.to(like.dtype).reshape([-1 if dim == place.dim else 1 for dim in range(like.ndim)])
 
 
 def _counted(count: int, like: Tensor) -> Tensor:

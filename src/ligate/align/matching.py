@@ -10,8 +10,8 @@ folded into what reads them first, in both networks, where units may turn.
 
 The descent ends in a local optimum that depends on where it starts. The first start goes from what cannot move (words,
 inputs, outputs) inwards: each group is solved from the weights whose other axes are known already, heads by the best
-that what lies inside of them could come to. A network that was only moved is found again by that alone. Further starts leave
-everything in its place and take the groups in random orders. The best score wins.
+that what lies inside of them could come to. A network that was only moved is found again by that alone. Further starts
+leave everything in its place and take the groups in random orders. The best score wins.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ def weight_matching(
     Raises:
         InputError: the weights do not have the same shapes.
     """
-    _alike(a, b, groups)
+    shapes = _shapes(a, b, groups)
     found = []
     for start in range(starts):
-        pair = _Pair(a, b, groups)
+        pair = _Pair(a, b, groups, shapes)
         if start == 0:
             _from_what_cannot_move(pair)
         _descend(pair, torch.Generator().manual_seed(seed + start))
@@ -98,16 +98,24 @@ def _summed(group: Group, each: Iterable[tuple[Place, Tensor, Tensor]]) -> Tenso
 class _Pair:
     """Two networks, and how the units of the second are moved so far."""
 
-    def __init__(self, a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[Group]) -> None:
+    def __init__(
+        self,
+        a: Mapping[str, Tensor],
+        b: Mapping[str, Tensor],
+        groups: Sequence[Group],
+        shapes: Mapping[str, torch.Size],
+    ) -> None:
         self.groups = _outer_first(groups)
-        self.a, self._b = _Folded(a, self.groups), _Folded(b, self.groups)
-        self.orders: dict[str, Tensor] = {group.name: _nothing(group) for group in self.groups}
+        self._keep = sum(shape.numel() for shape in shapes.values()) <= _WIDE
+        dtype = torch.float64 if self._keep else torch.float32
+        self.a, self._b = _Folded(a, self.groups, dtype), _Folded(b, self.groups, dtype)
+        self.sizes = {name: shape.numel() for name, shape in shapes.items()}
+        self.orders: dict[str, Tensor] = {group.name: _nothing(group, dtype) for group in self.groups}
         self.inside = {group.name: _inside(group, self.groups) for group in self.groups}
         self._on: dict[str, list[Group]] = {}
         for group in self.groups:
             for name in dict.fromkeys(place.tensor for place in _compared(group)):
                 self._on.setdefault(name, []).append(group)
-        self._keep = sum(a[name].numel() for name in self._on) <= _WIDE
         self._moved: dict[str, Tensor] = {}
 
     def b(self, name: str) -> Tensor:
@@ -150,11 +158,8 @@ class _Pair:
 class _Folded(Mapping[str, "Tensor"]):
     """The weights in wide numbers, with the scales of norms folded into what reads them where units may turn."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], groups: Sequence[Group]) -> None:
-        self._tensors = tensors
-        self._dtype = (
-            torch.float64 if sum(each.numel() for each in _values(tensors, groups)) <= _WIDE else torch.float32
-        )
+    def __init__(self, tensors: Mapping[str, Tensor], groups: Sequence[Group], dtype: torch.dtype) -> None:
+        self._tensors, self._dtype = tensors, dtype
         self._by = {place.tensor: place for group in groups if _turns(group) for place in group.places if place.scale}
 
     def __getitem__(self, name: str) -> Tensor:
@@ -184,7 +189,7 @@ def _improve(pair: _Pair, group: Group) -> bool:
         return _exchanged(pair, group)
     scores = pair.scores(group, _compared(group))
     move = best(scores, group.kind)
-    here = worth(scores, _nothing(group)).sum()
+    here = scores.diagonal(0, -2, -1).sum()
     least = (_TURN_GAIN if move.is_floating_point() else _GAIN) * float(scores.abs().sum())
     if float(worth(scores, move).sum() - here) <= least:
         return False
@@ -244,8 +249,8 @@ def _holds_others(pair: _Pair, group: Group) -> bool:
 def _share(pair: _Pair, group: Group, known: set[str]) -> float:
     inner = pair.inside[group.name] if _holds_others(pair, group) else ()
     counted = [(one, known | {group.name}) for one in inner] or [(group, known)]
-    there = sum(pair.a[place.tensor].numel() for one, more in counted for place in _anchored(pair, one, more))
-    return there / sum(pair.a[place.tensor].numel() for one, _ in counted for place in _compared(one))
+    there = sum(pair.sizes[place.tensor] for one, more in counted for place in _anchored(pair, one, more))
+    return there / sum(pair.sizes[place.tensor] for one, _ in counted for place in _compared(one))
 
 
 def _anchored(pair: _Pair, group: Group, known: set[str]) -> list[Place]:
@@ -285,9 +290,9 @@ def _outer_first(groups: Sequence[Group]) -> list[Group]:
     return sorted(groups, key=lambda group: depth[group.name])
 
 
-def _nothing(group: Group) -> Tensor:
+def _nothing(group: Group, dtype: torch.dtype = torch.float64) -> Tensor:
     """What moves no unit."""
-    one = torch.arange(group.size) if group.kind == "permutation" else torch.eye(group.size, dtype=torch.float64)
+    one = torch.arange(group.size) if group.kind == "permutation" else torch.eye(group.size, dtype=dtype)
     return one.expand(group.copies, *one.shape).clone() if group.copies > 1 else one
 
 
@@ -319,19 +324,17 @@ def _total(each: Iterable[Tensor]) -> Tensor:
     return reduce(operator.iadd, each)
 
 
-def _values(tensors: Mapping[str, Tensor], groups: Sequence[Group]) -> Iterator[Tensor]:
-    return (tensors[name] for name in {place.tensor for group in groups for place in group.places})
-
-
 def _names(groups: Sequence[Group]) -> list[str]:
     return [group.name for group in groups]
 
 
-def _alike(a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[Group]) -> None:
-    for name in sorted({place.tensor for group in groups for place in group.places}):
-        if a[name].shape != b[name].shape:
+def _shapes(a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[Group]) -> dict[str, torch.Size]:
+    found = {name: a[name].shape for name in sorted({place.tensor for group in groups for place in group.places})}
+    for name, shape in found.items():
+        if shape != b[name].shape:
             raise InputError(
-                f"has the shape {list(a[name].shape)} in one model and {list(b[name].shape)} in the other",
+                f"has the shape {list(shape)} in one model and {list(b[name].shape)} in the other",
                 where=f"tensor {name}",
                 hint="units can only be matched one to one between networks of the same widths.",
             )
+    return found

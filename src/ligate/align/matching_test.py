@@ -139,3 +139,16 @@ def test_a_second_look_finds_nothing_to_move():
     back = weight_matching(a, b, groups, starts=1).applied(b, groups)
     again = weight_matching(a, back, groups, starts=1)
     assert furthest(back, again.applied(back, groups)) < 1e-13
+
+
+@pytest.mark.parametrize("kind", ["llama", "bert"])
+def test_a_fine_tuned_network_comes_to_the_same_place_moved_or_not(kind):
+    groups, a, _ = moved(*family(kind))
+    draw = torch.Generator().manual_seed(8)
+    tuned = {name: value + 1e-2 * torch.randn(value.shape, generator=draw).double() for name, value in a.items()}
+    turned = tuned
+    for group in groups:
+        turned = applied(turned, [random_member(group, turned, draw, stretch=False)])
+    one, other = (weight_matching(a, each, groups, starts=1).applied(each, groups) for each in (tuned, turned))
+    assert furthest(tuned, turned) > 0.1
+    assert furthest(one, other) < 1e-5
