@@ -33,16 +33,30 @@ class Clusters(NamedTuple):
         """[clusters, 2]: how many units of each network take part."""
         return torch.stack([each.bincount(minlength=self.number) for each in (self.a, self.b)], 1)
 
-    @property
-    def shared(self) -> float:
-        """Share of all units in clusters to which both networks give alike.
+    def alike(self) -> Tensor:
+        """[clusters], whether both networks give alike to it.
 
-        Alike: of its units, the network that gives less gives at least half the share that the other gives.
+        Alike: the network that gives the smaller share of its units gives at least half of the other's share.
         """
         counts = self.participation().double()
         shares = counts / counts.sum(0).clamp_min(1)
-        alike = shares.amin(1) >= 0.5 * shares.amax(1)
-        return float(counts[alike].sum() / counts.sum().clamp_min(1))
+        return shares.amin(1) >= 0.5 * shares.amax(1)
+
+    @property
+    def shared(self) -> float:
+        """Share of all units in clusters to which both networks give alike."""
+        sizes = self.participation().sum(1)
+        return float(sizes[self.alike()].sum()) / max(int(sizes.sum()), 1)
+
+
+def inside(between: Tensor, found: Clusters) -> float | None:
+    """Share of the squared correlations between the networks that lies within clusters, from 0 to 1.
+
+    About 1 / clusters, and more for few samples, where the clusters are made of noise. None without any correlation.
+    """
+    squares = between.double().square()
+    total = float(squares.sum())
+    return float(squares[found.a[:, None] == found.b].sum()) / total if total > 0 else None
 
 
 def clusters(between: Tensor, number: int | None = None, *, seed: int = 0) -> Clusters:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ligate.align.analysis.clusters import clusters, embedded
+from ligate.align.analysis.clusters import Clusters, clusters, embedded, inside
 from ligate.align.analysis.correlation import correlations, standard
 from ligate.core.errors import RecipeError
 
@@ -71,6 +71,13 @@ def test_every_unit_of_a_permuted_copy_is_in_the_cluster_of_its_twin():
     found = clusters(correlations(standard(a), standard(a[:, order])).between, 6)
     assert torch.equal(found.b, found.a[order])
     assert found.shared == 1.0
+
+
+def test_how_much_of_the_correlation_lies_inside_worked_by_hand():
+    """Squares 4, 1 | 1, 4 with a = b = (0, 1): 8 of 10 lie on the diagonal."""
+    found = Clusters(torch.tensor([0, 1]), torch.tensor([0, 1]), 2)
+    assert inside(torch.tensor([[0.2, -0.1], [0.1, -0.2]]), found) == pytest.approx(0.8)
+    assert inside(torch.zeros(2, 2), found) is None
 
 
 def test_more_clusters_than_units_are_refused():

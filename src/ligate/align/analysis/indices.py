@@ -8,7 +8,7 @@ What each can and cannot say stands in docs/similarity.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import torch
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 KEPT = 0.99
 _LEAST_SAMPLES = 4  # of the debiased estimate
 _NOISE = 1e-13  # of the largest squared singular value: below is rounding
+
+
+Index: TypeAlias = "Callable[[Tensor, Tensor], float | None]"
+"""X and Y -> a number, or None where it is not defined."""
 
 
 def linear_cka(x: Tensor, y: Tensor) -> float | None:
@@ -107,7 +111,7 @@ def procrustes(x: Tensor, y: Tensor) -> float | None:
     return float((2 - 2 * shared).clamp(0, 2))
 
 
-INDICES: Mapping[str, Callable[[Tensor, Tensor], float | None]] = {
+INDICES: Mapping[str, Index] = {
     "cka": linear_cka,
     "debiased_cka": debiased_cka,
     "svcca": svcca,
@@ -124,7 +128,7 @@ class Chance(NamedTuple):
 
 
 def chance(
-    index: Callable[[Tensor, Tensor], float | None],
+    index: Index,
     x: Tensor,
     y: Tensor,
     *,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from ligate.align.analysis.clusters import clusters
+from ligate.align.analysis.clusters import Clusters, clusters, inside
 from ligate.align.analysis.correlation import Correlations, Standard, correlations, standard
-from ligate.align.analysis.indices import INDICES, Chance, chance
+from ligate.align.analysis.indices import INDICES, Chance, Index, chance
 from ligate.align.analysis.matches import Matches, one_to_one, semi_matching
 from ligate.align.analysis.sparse import STRENGTHS, Prediction, sparse_prediction
 from ligate.core.errors import LigateError
@@ -57,6 +57,14 @@ class Within(NamedTuple):
     redundancy: float | None
 
 
+class Cluster(NamedTuple):
+    """Units of a and of b that go together; `alike` as in clusters.py."""
+
+    a: int
+    b: int
+    alike: bool
+
+
 class Heat(NamedTuple):
     """Correlations of some units of a (rows) with units of b (columns), in whole percent."""
 
@@ -69,10 +77,11 @@ class Layer(NamedTuple):
 
     Args:
         samples: rows of activations.
-        indices: `matched` (mean correlation one to one), `greedy` (mean of the semi-matching) and those of indices.py.
+        indices: `matched` (mean correlation one to one), `greedy` (mean of the semi-matching), `clustered` (share of
+            the squared correlations within clusters) and those of indices.py.
         matched, greedy: their correlations, falling; at most 200 of them, evenly chosen.
         sparse: the path of the lasso; b from a.
-        participation: units of a and of b in each cluster; `shared` as in clusters.py.
+        clusters: the largest first; `shared` is the share of units in those to which both networks give alike.
         heat: before and after matching one to one; the best pairs first.
     """
 
@@ -84,7 +93,7 @@ class Layer(NamedTuple):
     matched: Sequence[float]
     greedy: Sequence[float]
     sparse: Sequence[Prediction]
-    participation: Sequence[Sequence[int]]
+    clusters: Sequence[Cluster]
     shared: float | None
     heat: Heat
 
@@ -122,35 +131,49 @@ def _compared(name: str, a: Tensor, b: Tensor, wish: Wish) -> Layer:
         len(a),
         _within(first, found.a),
         _within(second, found.b),
-        {key: _said(index, a, b, wish) for key, index in _ALL.items()} if alive else {},
+        {key: _said(index, a, b, wish) for key, index in _indices(wish).items()} if alive else {},
         _curve(matched),
         _curve(greedy),
         sparse_prediction(first, second, wish.strengths) if wish.strengths and alive else [],
-        grouped.participation().tolist() if grouped else [],
+        _clusters(grouped) if grouped else [],
         grouped.shared if grouped else None,
         _heat(found, matched),
     )
 
 
-def _said(index: Callable[[Tensor, Tensor], float | None], a: Tensor, b: Tensor, wish: Wish) -> Said:
+def _indices(wish: Wish) -> Mapping[str, Index]:
+    def clustered(a: Tensor, b: Tensor) -> float | None:
+        between = _between(a, b)
+        return inside(between, clusters(between, wish.clusters, seed=wish.seed))
+
+    return {"matched": _matched, "greedy": _greedy, "clustered": clustered, **INDICES}
+
+
+def _said(index: Index, a: Tensor, b: Tensor, wish: Wish) -> Said:
     by_lot = chance(index, a, b, rows=wish.rows, draws=wish.draws, seed=wish.seed) if wish.draws else None
     return Said(index(a, b), by_lot)
 
 
 def _matched(a: Tensor, b: Tensor) -> float | None:
-    return one_to_one(correlations(standard(a), standard(b)).between).mean
+    return one_to_one(_between(a, b)).mean
 
 
 def _greedy(a: Tensor, b: Tensor) -> float | None:
-    return semi_matching(correlations(standard(a), standard(b)).between).mean
+    return semi_matching(_between(a, b)).mean
 
 
-_ALL: Mapping[str, Callable[[Tensor, Tensor], float | None]] = {"matched": _matched, "greedy": _greedy, **INDICES}
+def _between(a: Tensor, b: Tensor) -> Tensor:
+    return correlations(standard(a), standard(b)).between
 
 
 def _within(units: Standard, own: Tensor) -> Within:
     others = own.abs().fill_diagonal_(0)
     return Within(units.units, units.dead, float(others.amax(1).mean()) if len(others) > 1 else None)
+
+
+def _clusters(found: Clusters) -> list[Cluster]:
+    pairs = zip(found.participation().tolist(), found.alike().tolist(), strict=True)
+    return [Cluster(first, second, alike) for (first, second), alike in pairs]
 
 
 def _curve(found: Matches) -> list[float]:

@@ -29,6 +29,7 @@ def permuted() -> Layer:
 def test_a_permuted_copy_is_the_same_in_every_respect(permuted: Layer):
     for name in ("matched", "greedy", "cka", "debiased_cka", "svcca", "pwcca"):
         assert _value(permuted, name) == pytest.approx(1.0)
+    assert _value(permuted, "clustered") > 0.75
     assert _value(permuted, "procrustes") == pytest.approx(0.0, abs=1e-9)
     assert permuted.shared == 1.0
     assert min(permuted.matched) == pytest.approx(1.0)
@@ -44,7 +45,7 @@ def test_its_correlations_lie_on_the_diagonal_after_matching_only(permuted: Laye
 
 
 def test_chance_is_far_below_and_positive_although_nothing_is_shared(permuted: Layer):
-    for name in ("matched", "greedy", "cka", "svcca"):
+    for name in ("matched", "greedy", "clustered", "cka", "svcca"):
         by_lot = permuted.indices[name].chance
         assert by_lot is not None
         assert 0.0 < by_lot.mean < 0.5
@@ -55,7 +56,7 @@ def test_chance_is_far_below_and_positive_although_nothing_is_shared(permuted: L
 
 def test_unrelated_networks_are_no_more_alike_than_chance_says():
     layer = compared("0", _random(300, 20), _random(300, 24, seed=1))
-    for name in ("matched", "greedy", "cka", "svcca"):
+    for name in ("matched", "greedy", "clustered", "cka", "svcca"):
         by_lot = layer.indices[name].chance
         assert by_lot is not None
         assert _value(layer, name) == pytest.approx(by_lot.mean, abs=0.03)
