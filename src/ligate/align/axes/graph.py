@@ -25,8 +25,9 @@ from ligate.align.maps import Group, Kind, Place
 from ligate.core.errors import InputError
 
 from .atoms import Axis, numbers
-from .flow import Axes, Flow, Value
+from .flow import Flow
 from .rotary import turned
+from .values import Axes, Value
 
 
 class Seen(NamedTuple):
