@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Solver = Literal["exact", "sinkhorn", "undivided"]
-"""`undivided`: each unit of the wider side belongs to one unit of the narrower side, and each of these has equally many,
-or one more; masses do not count. Widening so keeps the function, exactly."""
+"""`undivided`: each unit of the wider side belongs to one of the narrower side, all of which have equally many, or one
+more; masses do not count. Widening so keeps the function, exactly."""
 
 Metric = Literal["euclidean", "squared", "correlation"]
 """Of two units, each a row of numbers: their distance, its square, 1 - their correlation."""

@@ -113,12 +113,15 @@ def ot_fusion(
         cheapest coupling of what is inside.
 
     Raises:
-        InputError: the networks have different depths or places, sizes differ where units cannot move, a solver is not
-            installed, or there is nothing to compare the units of a group by.
+        InputError: the networks have different depths or places; sizes differ where units cannot move, or where one
+            tensor both brings units forth and reads them (tied embeddings; queries, keys and values of heads in one);
+            a solver is not installed; there is nothing to compare the units of a group by.
     """
     _same_depth(a, b)
     pairs = partners(groups_a, groups_b)
     _same_elsewhere(a, b, pairs)
+    for pair in pairs:
+        _one_sided(pair, a)
     fusion = _Fusion(a, b, [pair for pair in pairs if pair.a.kind != "rotary"], how, seen)
     fusion.run()
     return Transport(tuple(fusion.maps()), fusion.couplings, fusion.costs)
@@ -186,6 +189,14 @@ def _alone(group: Group, other: Group | None, which: str) -> InputError:
     )
 
 
+def _incomparable(name: str) -> InputError:
+    return InputError(
+        "lies on no weight by which its units could be compared before others are known",
+        where=f"group {name}",
+        hint="compare units by what they do: hand in activations.",
+    )
+
+
 def _same_depth(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> None:
     for one, other, which in ((a, b, "first"), (b, a, "second")):
         for name in one:
@@ -215,6 +226,21 @@ def _same_elsewhere(a: Mapping[str, Tensor], b: Mapping[str, Tensor], pairs: Seq
                 where=f"tensor {name}",
                 hint="inputs, words and classes have to be the same; only hidden units are brought to other widths.",
             )
+
+
+def _one_sided(pair: Partners, a: Mapping[str, Tensor]) -> None:
+    """Refuse other widths where one tensor has to be both `write` and `read`, which then differ."""
+    group = pair.a
+    if group.size == pair.b.size:
+        return
+    stored = {place.tensor for place in group.places if place.tensor in a}
+    tied = len({a[name].data_ptr() for name in stored}) < len({place.tensor for place in group.places})
+    if tied or (group.copies > 1 and group.kind == "orthogonal"):
+        raise InputError(
+            f"goes from {pair.b.size} to {group.size} units, and one tensor both brings them forth and reads them",
+            where=f"group {group.name}",
+            hint="load both networks with weights that are not tied (tie_word_embeddings: false), or keep this width.",
+        )
 
 
 def _places(pair: Partners) -> list[tuple[Key, Place, Place]]:
@@ -270,7 +296,7 @@ class _Fusion:
         numbers = [
             (self._a[place.tensor].numel(), self._comparable(name, key, settled))
             for key, place, _ in _places(self._pairs[name])
-            if place.role != "reads"
+            if place.role != "reads" and place.tensor in self._a
         ]
         return sum(size for size, ready in numbers if ready) / max(sum(size for size, _ in numbers), 1)
 
@@ -285,12 +311,8 @@ class _Fusion:
             costs, masses_b, masses_a = ([each] for each in (cost, *mass))
         else:
             rows = self._rows(name)
-            if not rows:
-                raise InputError(
-                    "lies on no weight by which its units could be compared before others are known",
-                    where=f"group {name}",
-                    hint="compare units by what they do: hand in activations.",
-                )
+            if rows is None:
+                raise _incomparable(name)
             costs = [distances(y, x, self._how.metric) for y, x in zip(*rows, strict=True)]
             masses_b, masses_a = ([masses(each, self._how.masses) for each in copies] for copies in rows)
         found = [self._coupled(*each) for each in zip(costs, masses_b, masses_a, strict=True)]
@@ -305,9 +327,13 @@ class _Fusion:
         """Two heads are as far apart as what is inside of them, brought together as cheaply as it can be."""
         euclidean = self._how.metric == "euclidean"
         metric: Metric = "squared" if euclidean else self._how.metric
-        parts = [self._rows(each, name) for each in inside]
-        given = [rows for rows in parts if rows]
+        given = [rows for each in inside if (rows := self._rows(each, name))]
+        if not given:
+            raise _incomparable(name)
+        whole = self._rows(name) if self._seen is None else None  # what heads have that has no inside of its own
         total = torch.zeros(len(given[0][0]), len(given[0][1]), dtype=torch.float64)
+        if whole:
+            total += distances(whole[0][0], whole[1][0], metric)
         for rows_b, rows_a in given:
             for i, one in enumerate(rows_b):
                 for j, other in enumerate(rows_a):
@@ -326,7 +352,7 @@ class _Fusion:
         ours: list[Tensor] = []
         theirs: list[Tensor] = []
         for key, x, y in _places(self._pairs[name]):
-            if self._comparable(name, key, settled):
+            if x.tensor in self._a and self._comparable(name, key, settled):
                 ours.append(units(self._a[x.tensor].double(), x))
                 tensor = mapped(y.tensor, self._b[y.tensor].double(), maps)
                 theirs.append(units(tensor, self._sized(x, y, set(self.couplings))))
@@ -343,10 +369,16 @@ class _Fusion:
             values[group.name].double().reshape(len(values[group.name]), -1, group.size).movedim(0, -1)
             for group, values in zip(pair, seen, strict=True)
         )
-        for owner in self._counted_by(name):
+        place = pair.b.places[0]
+        counts = [place.sizes[f] if d == place.dim else self._b[place.tensor].shape[d] for d, f in place.over]
+        if counts:
+            theirs = theirs.unflatten(0, counts)
+        for axis, (dim, factor) in enumerate(place.over):
+            owner = self._owners.get((place.tensor, dim, factor), "")
             if owner in self.couplings:
-                theirs = torch.einsum("ab,bns->ans", shares(self.couplings[owner], self._how.readers)[0], theirs)
-        return theirs, ours
+                write, _ = shares(self.couplings[owner])
+                theirs = torch.einsum("ab,b...->a...", write, theirs.movedim(axis, 0)).movedim(0, axis)
+        return theirs.flatten(0, -3), ours
 
     def _comparable(self, name: str, key: Key, settled: set[str]) -> bool:
         """Whether all else that lies on the tensor is in A's widths and order; never if the group is there twice."""

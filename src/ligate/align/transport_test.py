@@ -241,6 +241,32 @@ def test_groups_without_partners_are_told():
         partners(one.groups, (odd, other.groups[1]))
 
 
+class Tied(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.table, self.norm = nn.Embedding(7, width), nn.LayerNorm(width)
+        self.scores = nn.Linear(width, 7, bias=False)
+        self.scores.weight = self.table.weight
+
+    def forward(self, x):
+        return self.scores(self.norm(self.table(x)))
+
+
+@pytest.mark.parametrize("stored", [("table.weight", "scores.weight"), ("table.weight",)])
+def test_tied_embeddings_keep_their_width(stored):
+    def tied(seed: int, width: int) -> Net:
+        torch.manual_seed(seed)
+        model = Tied(width)
+        state = {name: value.detach() for name, value in model.state_dict().items() if "norm" in name or name in stored}
+        return Net(model, state, symmetries(model, (torch.tensor([1, 2]),)).groups)
+
+    one, same, other = tied(0, 6), tied(1, 6), tied(1, 8)
+    back = applied(same.state, ot_fusion(one.state, same.state, one.groups, same.groups).maps)
+    assert all(torch.equal(back[name], back["table.weight"]) for name in stored)
+    with pytest.raises(InputError, match="from 8 to 6 units, and one tensor both brings them forth and reads them"):
+        ot_fusion(one.state, other.state, one.groups, other.groups)
+
+
 def test_pairs_under_rotary_positions_stay_and_need_the_same_size():
     rotary = hidden(4)._replace(kind="rotary")
     assert ot_fusion(PAIRS, PAIRS, [rotary], [rotary]).maps == ()
