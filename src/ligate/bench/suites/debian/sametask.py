@@ -28,11 +28,11 @@ METHODS: Mapping[Tier, Sequence[str]] = {
     "standard": ("task_arithmetic", "ties", "tsv_m", "iso_c"),
     "full": ("task_arithmetic", "ties", "dare_linear", "tsv_m", "iso_c", "karcher", "model_stock"),
 }
-_STANDARD = {"train": 3200, "parts": 4, "validation": 300, "test": 900, "length": 32, "epochs": 2}
+_STANDARD = {"train": 2400, "parts": 4, "validation": 240, "test": 720, "length": 32, "epochs": 2}
 SCALES: Mapping[Tier, Scale] = {
     "smoke": Scale((0,), 4, {**_STANDARD, "train": 160, "validation": 60, "test": 120, "epochs": 1}),
-    "standard": Scale((0, 1), 10, _STANDARD),
-    "full": Scale((0, 1, 2), 12, {**_STANDARD, "train": 4000, "length": 48}),
+    "standard": Scale((0, 1), 8, _STANDARD),
+    "full": Scale((0, 1, 2), 12, {**_STANDARD, "train": 4000, "validation": 300, "test": 900, "length": 48}),
 }
 _CONCENTRATION: Mapping[str, float | None] = {"sametask": 0.2, "sametask-iid": None}  # None: every part alike
 

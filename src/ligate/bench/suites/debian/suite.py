@@ -58,10 +58,10 @@ METHODS: Mapping[Tier, Sequence[str]] = {
     ),
 }
 _STANDARD = {
-    "train": 1000,
-    "validation": 100,
-    "test": 250,
-    "outside": 100,
+    "train": 800,
+    "validation": 80,
+    "test": 200,
+    "outside": 80,
     "length": 32,
     "epochs": 2,
     "joint epochs": 1,

@@ -51,13 +51,13 @@ _STANDARD = Sizes(
     layers=4,
     window=128,
     batch=32,
-    base_steps=450,
-    expert_steps=50,
-    joint_steps=200,
+    base_steps=300,
+    expert_steps=40,
+    joint_steps=120,
     validation=60,
     test=200,
 )
-_FULL = _STANDARD._replace(text=6_000_000, base_steps=2000, validation=100, test=400)
+_FULL = _STANDARD._replace(text=6_000_000, base_steps=2000, expert_steps=50, joint_steps=200, validation=100, test=400)
 
 SCALES: Mapping[Tier, Scale] = {
     "smoke": Scale(seeds=(0,), budget=4, sizes=_SMOKE._asdict()),
