@@ -6,7 +6,8 @@ Git Re-Basin, arXiv 2209.04836, for every kind of symmetry: with M the maps of a
 
 by coordinate descent. For one group, all others held still, the best map is known in closed form (solving.py) from the
 inner products of unit i of A with unit j of B, added up over all weights on which the group lies. Scales of norms are
-folded into what reads them first, in both networks, where units may turn.
+folded into what reads them first, in both networks, where units may turn; and where they may undergo any invertible map,
+both networks are balanced (gauge.py), which leaves rotations to be found.
 
 The descent ends in a local optimum that depends on where it starts. The first start goes from what cannot move (words,
 inputs, outputs) inwards: each group is solved from the weights whose other axes are known already, heads by the best
@@ -25,6 +26,7 @@ import torch
 
 from ligate.core.errors import InputError
 
+from .gauge import balance
 from .maps import AxisMap, Group, Place, applied, mapped, units
 from .solving import assignment, best, most, worth
 
@@ -37,6 +39,7 @@ _SWEEPS = 100
 _GAIN = 1e-12  # a share of the score: less is rounding
 _TURN_GAIN = 1e-9  # rotations come nearer and nearer
 _WIDE = 2**28  # numbers; larger networks are compared in float32, and not kept in memory
+_STRETCH = ("invertible", "rotary")
 _LEAST_SCALE = 1e-3  # of the largest: a norm's weight near zero cannot be divided by
 
 
@@ -44,7 +47,7 @@ class Matching(NamedTuple):
     """What brings B to A.
 
     Args:
-        orders: group -> which unit of B takes each place, or a matrix; of each copy, where there are several.
+        orders: group -> which unit of B takes each place, or a matrix for what writes them; of each copy, if several.
         score: the sum that was maximised.
         scales: group -> weight of a norm -> its numbers in B and in A.
     """
@@ -59,7 +62,7 @@ class Matching(NamedTuple):
 
     def maps(self, groups: Sequence[Group]) -> list[AxisMap]:
         """In the order in which they are to be applied."""
-        ordered = _outer_first(groups)
+        ordered = outer_first(groups)
         return [
             AxisMap(one, self.orders[one.name], self.orders[one.name], self.scales.get(one.name, {})) for one in ordered
         ]
@@ -80,9 +83,9 @@ def weight_matching(
         if start == 0:
             _from_what_cannot_move(pair)
         _descend(pair, torch.Generator().manual_seed(seed + start))
-        found.append((pair.score(), pair.orders))
+        found.append((pair.score(), pair.in_coordinates_of_a()))
     score, orders = max(found, key=lambda one: one[0])
-    return Matching(orders, score, {group.name: _scales(a, b, group) for group in groups if _turns(group)})
+    return Matching(orders, score, {group.name: norm_scales(a, b, group) for group in groups if turns(group)})
 
 
 def similarity(a: Mapping[str, Tensor], b: Mapping[str, Tensor], group: Group) -> Tensor:
@@ -105,13 +108,16 @@ class _Pair:
         groups: Sequence[Group],
         shapes: Mapping[str, torch.Size],
     ) -> None:
-        self.groups = _outer_first(groups)
+        self.groups = outer_first(groups)
         self._keep = sum(shape.numel() for shape in shapes.values()) <= _WIDE
         dtype = torch.float64 if self._keep else torch.float32
+        self._stretched = [group for group in self.groups if group.kind in _STRETCH]
         self.a, self._b = _Folded(a, self.groups, dtype), _Folded(b, self.groups, dtype)
+        self._balance = {group.name: balance(self.a, group) for group in self._stretched}
+        self.a.move([_map(group, self._balance[group.name].to(dtype)) for group in self._stretched])
         self.sizes = {name: shape.numel() for name, shape in shapes.items()}
-        self.orders: dict[str, Tensor] = {group.name: _nothing(group, dtype) for group in self.groups}
-        self.inside = {group.name: _inside(group, self.groups) for group in self.groups}
+        self.orders: dict[str, Tensor] = {group.name: unmoved(group, dtype) for group in self.groups}
+        self.inside = {group.name: inside_of(group, self.groups) for group in self.groups}
         self._on: dict[str, list[Group]] = {}
         for group in self.groups:
             for name in dict.fromkeys(place.tensor for place in _compared(group)):
@@ -122,8 +128,7 @@ class _Pair:
         """A weight of B as it is moved so far."""
         if name in self._moved:
             return self._moved[name]
-        maps = [AxisMap(group, self.orders[group.name], self.orders[group.name]) for group in self._on[name]]
-        value = mapped(name, self._b[name], maps)
+        value = mapped(name, self._b[name], [_map(group, self.orders[group.name]) for group in self._on[name]])
         if self._keep:
             self._moved[name] = value
         return value
@@ -140,6 +145,11 @@ class _Pair:
         for inner in self.inside[group.name]:
             self.orders[inner.name] = _carried(self.orders[inner.name], inner, group, by)
         self.forget([group, *self.inside[group.name]])
+
+    def in_coordinates_of_a(self) -> dict[str, Tensor]:
+        """What was found between the balanced networks, for A as it was given."""
+        back = {name: torch.linalg.inv(each) @ self.orders[name].to(each.dtype) for name, each in self._balance.items()}
+        return self.orders | back
 
     def forget(self, groups: Sequence[Group]) -> None:
         for group in groups:
@@ -160,15 +170,21 @@ class _Folded(Mapping[str, "Tensor"]):
 
     def __init__(self, tensors: Mapping[str, Tensor], groups: Sequence[Group], dtype: torch.dtype) -> None:
         self._tensors, self._dtype = tensors, dtype
-        self._by = {place.tensor: place for group in groups if _turns(group) for place in group.places if place.scale}
+        self._maps: dict[str, list[AxisMap]] = {}
+        self._by = {place.tensor: place for group in groups if turns(group) for place in group.places if place.scale}
+
+    def move(self, maps: Sequence[AxisMap]) -> None:
+        for each in maps:
+            for place in each.group.places:
+                self._maps.setdefault(place.tensor, []).append(each)
 
     def __getitem__(self, name: str) -> Tensor:
         value = self._tensors[name].to(self._dtype)
         place = self._by.get(name)
-        if place is None:
-            return value
-        scale = self._tensors[place.scale].to(self._dtype)
-        return value * scale.reshape([-1 if dim == place.dim else 1 for dim in range(value.ndim)])
+        if place is not None:
+            scale = self._tensors[place.scale].to(self._dtype)
+            value = value * scale.reshape([-1 if dim == place.dim else 1 for dim in range(value.ndim)])
+        return mapped(name, value, self._maps.get(name, ()))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)
@@ -201,7 +217,7 @@ def _exchanged(pair: _Pair, group: Group) -> bool:
     """Units that others lie in: exchanged as if what lies inside were moved as well as can be, then it is."""
     inner = pair.inside[group.name]
     move = best(_held(pair, group, set(_names(pair.groups))), "permutation")
-    if move.equal(_nothing(group)):
+    if move.equal(unmoved(group)):
         return False
     names = list(dict.fromkeys(place.tensor for one in (group, *inner) for place in one.places))
     before, orders = pair.score(names), dict(pair.orders)
@@ -263,14 +279,14 @@ def _anchored(pair: _Pair, group: Group, known: set[str]) -> list[Place]:
 
 def _compared(group: Group) -> list[Place]:
     """Scales are folded, and so are all ones, where units turn."""
-    return [place for place in group.places if place.role != "scales" or not _turns(group)]
+    return [place for place in group.places if place.role != "scales" or not turns(group)]
 
 
-def _turns(group: Group) -> bool:
+def turns(group: Group) -> bool:
     return group.kind != "permutation"
 
 
-def _inside(group: Group, groups: Sequence[Group]) -> list[Group]:
+def inside_of(group: Group, groups: Sequence[Group]) -> list[Group]:
     """The groups whose copies are counted by the units of this one."""
     where = {(place.tensor, place.dim, place.factor) for place in group.places}
     return [one for one in groups if one is not group and any(_counts(where, place) for place in one.places)]
@@ -280,20 +296,25 @@ def _counts(where: set[tuple[str, int, int]], place: Place) -> bool:
     return any((place.tensor, dim, factor) in where for dim, factor in place.over)
 
 
-def _outer_first(groups: Sequence[Group]) -> list[Group]:
+def outer_first(groups: Sequence[Group]) -> list[Group]:
     """Heads before what lies inside of them."""
     depth = {group.name: 0 for group in groups}
     for _ in range(3):
         for group in groups:
-            for inner in _inside(group, groups):
+            for inner in inside_of(group, groups):
                 depth[inner.name] = max(depth[inner.name], depth[group.name] + 1)
     return sorted(groups, key=lambda group: depth[group.name])
 
 
-def _nothing(group: Group, dtype: torch.dtype = torch.float64) -> Tensor:
+def unmoved(group: Group, dtype: torch.dtype = torch.float64) -> Tensor:
     """What moves no unit."""
     one = torch.arange(group.size) if group.kind == "permutation" else torch.eye(group.size, dtype=dtype)
     return one.expand(group.copies, *one.shape).clone() if group.copies > 1 else one
+
+
+def _map(group: Group, move: Tensor, scales: Mapping[str, Tensor] | None = None) -> AxisMap:
+    """`move` is what happens to the axes that write the units."""
+    return AxisMap(group, move, torch.linalg.inv(move).mT if group.kind in _STRETCH else move, scales or {})
 
 
 def _after(before: Tensor, by: Tensor) -> Tensor:
@@ -310,7 +331,7 @@ def _carried(moves: Tensor, inner: Group, outer: Group, order: Tensor) -> Tensor
     return seen.index_select(at, order).reshape(moves.shape)
 
 
-def _scales(a: Mapping[str, Tensor], b: Mapping[str, Tensor], group: Group) -> dict[str, Tensor]:
+def norm_scales(a: Mapping[str, Tensor], b: Mapping[str, Tensor], group: Group) -> dict[str, Tensor]:
     """What every norm's weight is in B, and what it shall be: that of A, kept away from zero."""
     found = {}
     for name in (place.tensor for place in group.places if place.role == "scales"):
