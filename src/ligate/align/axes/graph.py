@@ -64,16 +64,24 @@ def symmetries(model: nn.Module, inputs: tuple[Any, ...], options: Mapping[str, 
     Raises:
         InputError: the model cannot be traced.
     """
+    return _Reader(exported(model, inputs, options), model).symmetries()
+
+
+def exported(model: nn.Module, inputs: tuple[Any, ...], options: Mapping[str, Any] | None = None) -> Any:
+    """What the model does as a list of operations, a torch.export.ExportedProgram for inputs of these shapes.
+
+    Raises:
+        InputError: the model cannot be traced.
+    """
     try:
         with torch.no_grad():  # or else parts that a model computes without gradients are graphs of their own
-            program = torch.export.export(model, inputs, dict(options or {}), strict=False)
+            return torch.export.export(model, inputs, dict(options or {}), strict=False)
     except Exception as error:  # whatever a model's own code raises while it is traced
         raise InputError(
             f"cannot be traced: {type(error).__name__}: {str(error).partition(chr(10))[0]}",
             where=type(model).__name__,
             hint="torch.export must be able to run it without control flow that depends on values.",
         ) from error
-    return _Reader(program, model).symmetries()
 
 
 class _Reader:
