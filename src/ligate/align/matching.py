@@ -62,10 +62,7 @@ class Matching(NamedTuple):
 
     def maps(self, groups: Sequence[Group]) -> list[AxisMap]:
         """In the order in which they are to be applied."""
-        ordered = outer_first(groups)
-        return [
-            AxisMap(one, self.orders[one.name], self.orders[one.name], self.scales.get(one.name, {})) for one in ordered
-        ]
+        return [_map(one, self.orders[one.name], self.scales.get(one.name, {})) for one in outer_first(groups)]
 
 
 def weight_matching(
@@ -143,7 +140,7 @@ class _Pair:
         """After all that was done so far. What lies inside of units goes with them."""
         self.orders[group.name] = _after(self.orders[group.name], by)
         for inner in self.inside[group.name]:
-            self.orders[inner.name] = _carried(self.orders[inner.name], inner, group, by)
+            self.orders[inner.name] = carried(self.orders[inner.name], inner, group, by)
         self.forget([group, *self.inside[group.name]])
 
     def in_coordinates_of_a(self) -> dict[str, Tensor]:
@@ -321,7 +318,7 @@ def _after(before: Tensor, by: Tensor) -> Tensor:
     return by.to(before.dtype) @ before if by.is_floating_point() else before.gather(-1, by)
 
 
-def _carried(moves: Tensor, inner: Group, outer: Group, order: Tensor) -> Tensor:
+def carried(moves: Tensor, inner: Group, outer: Group, order: Tensor) -> Tensor:
     """The moves of copies whose places are taken by other copies."""
     place = next(one for one in inner.places if one.over)
     lies = {(one.tensor, one.dim, one.factor) for one in outer.places}
