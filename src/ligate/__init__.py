@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         VerifyError,
     )
     from ligate.core.method import method
+    from ligate.verbs.align import align_models
     from ligate.verbs.check import check
     from ligate.verbs.diff import diff
     from ligate.verbs.explain import explain
@@ -52,6 +53,7 @@ _HOMES = {
         "VerifyError",
     ),
     "core.method": ("method",),
+    "verbs.align": ("align_models",),
     "verbs.check": ("check",),
     "verbs.diff": ("diff",),
     "verbs.explain": ("explain",),
@@ -78,6 +80,7 @@ __all__ = [
     "StorageError",
     "VerifyError",
     "__version__",
+    "align_models",
     "card",
     "cards",
     "check",

@@ -8,6 +8,7 @@ import typer
 
 from ligate.core.version import __version__
 
+from .align import align
 from .bench import bench
 from .check import check
 from .demo import demo
@@ -64,6 +65,7 @@ for verb in (
     diff,
     extend,
     moe,
+    align,
     extract_lora,
     resume,
     verify,

@@ -19,6 +19,9 @@ _PIPELINE = "model_index.json"
 _TENSORS = ("model.safetensors", "diffusion_pytorch_model.safetensors")
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
+ALIGNMENT = re.compile(r"alignment(-.*)?\.safetensors")
+"""What lies beside the weights of a model that was brought into the coordinates of another."""
+
 _TRAINING = re.compile(r"(training_args|optimizer|scheduler|scaler|rng_state|random_states).*")
 _SERIES = re.compile(r"(?P<stem>.*)-(?P<number>\d+)-of-(?P<count>\d+)(?P<suffix>\.\w+)")
 _FOREIGN = {
@@ -87,7 +90,8 @@ def stems(folder: Path) -> Mapping[str, str]:
 def file_stem(name: str) -> str:
     """This name for the only weight file of a folder, if the folder can then still be told to be a model."""
     file = f"{name}.safetensors"
-    fine = not name.startswith(".") and file not in _ADAPTERS and not _SERIES.fullmatch(file)
+    other = file in _ADAPTERS or _SERIES.fullmatch(file) or ALIGNMENT.fullmatch(file)
+    fine = not name.startswith(".") and not other
     return name if fine else "model"
 
 
@@ -152,7 +156,7 @@ def _chosen(folder: Path, names: set[str], expected: Sequence[str], files: Seque
         return _agreeing(folder / declared[0], folder / declared[1])
     if declared:
         raise _ambiguous(folder, declared)
-    files = [name for name in files if name not in _ADAPTERS]
+    files = [name for name in files if name not in _ADAPTERS and not ALIGNMENT.fullmatch(name)]
     if not files:
         return None
     if len(files) == 1 and not _SERIES.fullmatch(files[0]):

@@ -32,6 +32,21 @@ class AdapterSpec:
 
 
 @dataclass(frozen=True)
+class AlignSpec:
+    """A source is brought into the coordinates of another before anything is merged.
+
+    By the saved alignment at `path`; without one, by an alignment that is found between this source and `to`.
+    """
+
+    path: str = ""
+    to: str | None = None  # label of a source
+    method: str = "weights"
+    seed: int = 0
+    starts: int = 3
+    groups: str | None = None  # path of a file that lists the groups of units
+
+
+@dataclass(frozen=True)
 class SourceSpec:
     """A model as the recipe names it. `path` is a local path, a hub id, or the `name` of an earlier step."""
 
@@ -43,6 +58,7 @@ class SourceSpec:
     alias: Mapping[str, str] = field(default_factory=dict)  # missing tensor -> tensor of the same source to use
     fill: str | None = None  # label of a source whose tensors have more channels: it gives what is missing here
     place: Place = Place()
+    align: AlignSpec | None = None
 
 
 @dataclass(frozen=True)

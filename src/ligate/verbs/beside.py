@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ligate.engine import digest
 from ligate.engine.record import NAME as RECORD
+from ligate.io.folder import ALIGNMENT
 from ligate.io.ranges import cannot_write
 
 _PIECE = 1 << 20
@@ -40,4 +41,5 @@ def _counts(path: Path, folder: Path) -> bool:
     parts = path.relative_to(folder).parts
     if any(part.startswith(".") for part in parts):
         return False
-    return path.suffix != ".safetensors" and parts != (RECORD,)
+    is_weights = path.suffix == ".safetensors" and not (len(parts) == 1 and ALIGNMENT.fullmatch(path.name))
+    return not is_weights and parts != (RECORD,)

@@ -16,6 +16,7 @@ from ligate.core.params import Param
 from ligate.recipe.dialects.ligate_tokenizer import UNION
 from ligate.recipe.schema import (
     AdapterSpec,
+    AlignSpec,
     Gradient,
     Output,
     Recipe,
@@ -27,15 +28,16 @@ from ligate.recipe.schema import (
 )
 
 Lookup = Callable[[str], Card]
-Paths = Callable[[SourceSpec | AdapterSpec, str], str]
-"""(source or adapter, its label) -> what stands under `path:`."""
+Located = SourceSpec | AdapterSpec | AlignSpec
+Paths = Callable[[Located, str], str]
+"""(source, adapter or alignment, its label) -> what stands under `path:`."""
 
 
-def by_label(spec: SourceSpec | AdapterSpec, label: str) -> str:
+def by_label(spec: Located, label: str) -> str:
     return label
 
 
-def as_written(spec: SourceSpec | AdapterSpec, label: str) -> str:
+def as_written(spec: Located, label: str) -> str:
     return spec.path
 
 
@@ -51,6 +53,11 @@ def canonical(recipe: Recipe, lookup: Lookup, paths: Paths = by_label) -> dict[s
 def adapter_label(label: str, number: int) -> str:
     """How the record calls the adapters of a source: `a+1`, `a+2`."""
     return f"{label}+{number}"
+
+
+def alignment_label(label: str) -> str:
+    """How the record calls the alignment of a source: `b+alignment`."""
+    return f"{label}+alignment"
 
 
 def as_yaml(data: Mapping[str, Any]) -> str:
@@ -87,7 +94,17 @@ def _source(spec: SourceSpec, paths: Paths, steps: set[str | None]) -> dict[str,
         data["alias"] = dict(spec.alias)
     if spec.fill:
         data["fill"] = spec.fill
+    if spec.align:
+        data["align"] = _align(spec.align, paths(spec.align, alignment_label(spec.label)))
     return data
+
+
+def _align(align: AlignSpec, path: str) -> str | dict[str, Any]:
+    """A saved alignment by its path; one that is to be found by what it takes to find it again."""
+    if align.path:
+        return path
+    groups = {"groups": align.groups} if align.groups else {}
+    return {"to": align.to, "method": align.method, "seed": align.seed, "starts": align.starts, **groups}
 
 
 def _adapter(adapter: AdapterSpec, path: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ligate.io.writer import FolderSink
 from ligate.recipe.resolve import donor, is_one_file
 from ligate.recipe.schema import Recipe
 
+from .alignments import save_all, saved_in
 from .beside import write_file
 from .model_card import licence_note
 from .outcome import draft_record, log_text, parents, read_record, write_record, write_sidecars
@@ -57,10 +58,12 @@ def execute(job: Undertaking, place: Workplace, watch: Watch) -> Merged:
         steps = _run_stages(job, place, watch)
         refuse_changed(place.read_start()["inputs"])  # a tensor may have been read twice
         write_sidecars(job.recipe, job.vocabulary, job.config_edits, place.model)
+        save_all(job.alignments, place.model)
         last = job.stages[-1]
-        draft = draft_record(job.recipe, steps, _metadata_of(place.model), job.lookup)
+        recipe = saved_in(job.recipe, job.out, job.alignments)
+        draft = draft_record(recipe, steps, _metadata_of(place.model), job.lookup, job.alignments)
         record = write_record(draft, family, place.model)
-        write_text(place.log, log_text(job.recipe, record, asdict(job.how), began, time.time()))
+        write_text(place.log, log_text(recipe, record, asdict(job.how), began, time.time()))
         publish(place.model, job.out, job.how.overwrite, fsync=job.how.fsync)
     settle(place)
     seconds = time.time() - began

@@ -8,11 +8,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from ligate.align.alignment import Alignment
 from ligate.engine.device import check_device
 from ligate.recipe.parse import data_text, parse_text
-from ligate.recipe.schema import AdapterSpec, SourceSpec
+from ligate.recipe.schema import Recipe
 
-from .canonical import canonical
+from .alignments import save_all, saved_in
+from .canonical import Located, Lookup, canonical
 from .execute import Merged, execute, settle
 from .given import GivenRecipe, Overrides, Size, given_bytes, given_recipe, lookup_with
 from .outcome import read_record, versions
@@ -71,7 +73,23 @@ def merge(
     watch = _told(watch, put_back(Path(out)))
     lookup = lookup_with(how.plugins)
     wanted = given_recipe(recipe, Overrides(dtype, seed, shard_size, drop, strip_prefix, tokenizer))
-    with undertaking(wanted, Path(out), how, lookup) as job, begun(job.out, _start(job), overwrite=overwrite) as place:
+    return perform(wanted, Path(out), how, lookup, watch)
+
+
+def perform(
+    recipe: Recipe,
+    out: Path,
+    how: How,
+    lookup: Lookup,
+    watch: Watch,
+    alignments: Mapping[str, Alignment] | None = None,
+) -> Merged:
+    """Run a recipe; `alignments`, by label of a source that the recipe aligns, are known already."""
+    with (
+        undertaking(recipe, out, how, lookup, alignments=alignments or {}) as job,
+        begun(job.out, _start(job), overwrite=how.overwrite) as place,
+    ):
+        save_all(job.alignments, place.alignments)
         return execute(job, place, watch)
 
 
@@ -108,15 +126,16 @@ def _told(watch: Watch | None, note: str) -> Watch:
 
 def _start(job: Undertaking) -> dict[str, Any]:
     """What `resume` needs: the recipe with paths that hold from anywhere, options, how the inputs look now."""
+    recipe = saved_in(job.recipe, Workplace(job.out).alignments, job.alignments)
     return {
-        "recipe": canonical(job.recipe, job.lookup, _absolute),
+        "recipe": canonical(recipe, job.lookup, _absolute),
         "how": asdict(job.how),
         "inputs": stamps(job.sources, job.how.plugins),
         "versions": versions(),
     }
 
 
-def _absolute(spec: SourceSpec | AdapterSpec, label: str) -> str:
+def _absolute(spec: Located, label: str) -> str:
     return absolute(spec.path)
 
 

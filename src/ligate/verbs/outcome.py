@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ligate.align.alignment import Alignment
 from ligate.core.errors import InputError, StorageError
 from ligate.core.tensors import Source
 from ligate.core.version import __version__
@@ -19,6 +20,7 @@ from ligate.engine.record import Record, StepRecord
 from ligate.io.sidecars import place_sidecars
 from ligate.recipe.schema import AdapterSpec, Recipe, SourceSpec
 
+from .alignments import facts as alignment_facts
 from .beside import file_digests, write_file
 from .canonical import Lookup, adapter_label, canonical
 from .model_card import NAME as CARD
@@ -61,10 +63,14 @@ def write_record(draft: Record, family: Sequence[Parent], folder: Path) -> Recor
 
 
 def draft_record(
-    recipe: Recipe, steps: Sequence[StepRecord], metadata: Mapping[str, str], lookup: Lookup
-) -> Record:  # fmt: skip
+    recipe: Recipe,
+    steps: Sequence[StepRecord],
+    metadata: Mapping[str, str],
+    lookup: Lookup,
+    alignments: Mapping[str, Alignment] | None = None,
+) -> Record:
     """The record before the files beside the weights are known."""
-    facts = {label: _facts(spec) for label, spec in recipe.sources.items()}
+    facts = {label: _facts(spec, (alignments or {}).get(label)) for label, spec in recipe.sources.items()}
     return Record(versions(), canonical(recipe, lookup), facts, tuple(steps), metadata, {})
 
 
@@ -84,7 +90,8 @@ def log_text(recipe: Recipe, record: Record, settings: Mapping[str, Any], began:
 
 
 def places(spec: SourceSpec) -> dict[str, Any]:
-    return {"path": absolute(spec.path), "adapters": [absolute(adapter.path) for adapter in spec.adapters]}
+    alignment = {"alignment": os.path.abspath(spec.align.path)} if spec.align else {}
+    return {"path": absolute(spec.path), "adapters": [absolute(adapter.path) for adapter in spec.adapters], **alignment}
 
 
 def read_record(out: str | os.PathLike[str]) -> Record:
@@ -115,11 +122,13 @@ def read_log(out: Path) -> Mapping[str, Any]:
     return log if isinstance(log, dict) else {}
 
 
-def _facts(spec: SourceSpec) -> dict[str, Any]:
-    """What a stranger needs to find the source again: nothing for a local path."""
-    facts = {"hub": _hub(spec), "revision": spec.revision}
+def _facts(spec: SourceSpec, alignment: Alignment | None) -> dict[str, Any]:
+    """What a stranger needs to find the source again: nothing for a local path. And how it was aligned."""
+    facts: dict[str, Any] = {"hub": _hub(spec), "revision": spec.revision}
     adapters = [{"hub": _hub(adapter), "revision": adapter.revision} for adapter in spec.adapters]
-    return {**{key: value for key, value in facts.items() if value}, **({"adapters": adapters} if adapters else {})}
+    aligned = alignment_facts(alignment, spec.align.to if spec.align else None) if alignment else None
+    told = {**facts, "adapters": adapters, "alignment": aligned}
+    return {key: value for key, value in told.items() if value}
 
 
 def _hub(spec: SourceSpec | AdapterSpec) -> str | None:

@@ -12,9 +12,9 @@ from ligate.core.errors import InputError, RecipeError, VerifyError
 from ligate.core.suggest import nearest
 from ligate.engine.record import NAME, Entry, Record
 from ligate.recipe.parse import data_text, parse_text
-from ligate.recipe.schema import Recipe, SourceSpec
+from ligate.recipe.schema import AlignSpec, Recipe, SourceSpec
 
-from .canonical import adapter_label
+from .canonical import adapter_label, alignment_label
 from .given import Size
 from .merge import merge
 from .outcome import read_log, read_record, versions
@@ -87,11 +87,13 @@ def _recipe(record: Record, where: str) -> Recipe:
 
 
 def _places(log: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:
-    """Path of each source and adapter (`a+1`) by label."""
+    """Path of each source, adapter (`a+1`) and alignment (`a+alignment`) by label."""
     places: dict[str, str] = {}
     for label, place in log.get("sources", {}).items():
         places[label] = place["path"]
         places |= {adapter_label(label, number): path for number, path in enumerate(place["adapters"], 1)}
+        if "alignment" in place:
+            places[alignment_label(label)] = place["alignment"]
     return {**places, **given}
 
 
@@ -99,7 +101,9 @@ def _with_places(recipe: Recipe, places: Mapping[str, str]) -> Recipe:
     """The recipe with paths for its labels; results of earlier steps need none."""
     steps = {step.name for step in recipe.steps}
     specs = {label: spec for label, spec in recipe.sources.items() if spec.path not in steps}
-    wanted = [label for spec in specs.values() for label in (spec.label, *_adapter_labels(spec))]
+    wanted = [
+        label for spec in specs.values() for label in (spec.label, *_adapter_labels(spec), *_alignment_labels(spec))
+    ]
     for label in places:
         if label not in wanted and label not in recipe.sources:
             raise RecipeError(f"there is no source `{label}`", where="--source", hint=nearest(label, wanted))
@@ -116,12 +120,17 @@ def _adapter_labels(spec: SourceSpec) -> list[str]:
     return [adapter_label(spec.label, number) for number in range(1, len(spec.adapters) + 1)]
 
 
+def _alignment_labels(spec: SourceSpec) -> list[str]:
+    return [alignment_label(spec.label)] if spec.align else []
+
+
 def _placed(spec: SourceSpec, places: Mapping[str, str]) -> SourceSpec:
     adapters = tuple(
         replace(adapter, path=places[label])
         for adapter, label in zip(spec.adapters, _adapter_labels(spec), strict=True)
     )
-    return replace(spec, path=places[spec.label], adapters=adapters)
+    align = AlignSpec(places[alignment_label(spec.label)]) if spec.align else None
+    return replace(spec, path=places[spec.label], adapters=adapters, align=align)
 
 
 def _differences(old: Record, new: Record) -> list[str]:

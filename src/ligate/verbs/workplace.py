@@ -4,6 +4,7 @@ OUT.partial/lock           held while a process works here
 OUT.partial/merge.json     what is being merged, so that `resume` can go on: recipe, paths, inputs' sizes and times
 OUT.partial/*.jsonl        the journal of each step
 OUT.partial/steps/NAME     finished results of earlier steps
+OUT.partial/alignments     alignments that were found, so that `resume` goes on with the same
 OUT.partial/model          the output itself; renamed to OUT at the very end
 """
 
@@ -32,6 +33,7 @@ class Workplace:
         self.out = out
         self.folder = _beside(out, ".partial")
         self.model = self.folder / "model"
+        self.alignments = self.folder.absolute() / "alignments"
         self.log = self.folder / LOG
 
     def journal(self, number: int) -> Path:

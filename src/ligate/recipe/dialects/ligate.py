@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ligate.core.errors import RecipeError
@@ -13,6 +13,7 @@ from ligate.recipe import unet_blocks
 from ligate.recipe.nodes import Item, Reading
 from ligate.recipe.schema import (
     AdapterSpec,
+    AlignSpec,
     Gradient,
     Output,
     Place,
@@ -28,8 +29,9 @@ from ligate.recipe.schema import (
 from .ligate_tokenizer import UNION, tokenizer
 
 TOP = ("sources", "merge", "steps", "output", "seed")
-SOURCE = ("path", "revision", "adapter", "strip_prefix", "alias", "fill")
+SOURCE = ("path", "revision", "adapter", "strip_prefix", "alias", "fill", "align")
 ADAPTER = ("path", "revision", "scale")
+ALIGN = ("path", "to", "method", "seed", "starts", "groups")
 STEP = ("name", "method", "base", "models", "parameters", "slices", "dtype")
 SLICE = ("layers", "method", "base", "parameters", "stack")
 OUTPUT = ("dtype", "shard_size", "donor", "tokenizer", "chat_template", "drop")
@@ -39,7 +41,7 @@ _HOMES = {
     **dict.fromkeys(("sources", "merge", "steps", "output", "seed"), "at the top of the recipe"),
     **dict.fromkeys(OUTPUT, "under `output:`"),
     **dict.fromkeys(("method", "base", "models", "parameters", "slices"), "under `merge:` or in a step"),
-    **dict.fromkeys(("revision", "adapter", "strip_prefix", "alias", "fill", "path"), "in a source"),
+    **dict.fromkeys(("revision", "adapter", "strip_prefix", "alias", "fill", "align", "path"), "in a source"),
 }
 _HUB_ID = re.compile(r"([\w-][\w.-]*(?:/[\w.-]+)?)@([\w./-]+)")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([kmgt]?i?b?)", re.IGNORECASE)
@@ -98,7 +100,8 @@ def _source(reading: _Labels, label: str, item: Item) -> SourceSpec:
     prefix = reading.text(fields.get("strip_prefix"), "`strip_prefix`") or ""
     adapters = _adapters(reading, fields.get("adapter"))
     fill = reading.label(fields.get("fill"), "`fill`")
-    return SourceSpec(label, path, revision, adapters, prefix, alias, fill, item.place)
+    align = _align(reading, fields.get("align"))
+    return SourceSpec(label, path, revision, adapters, prefix, alias, fill, item.place, align)
 
 
 def _location(reading: Reading, fields: Mapping[str, Item], what: str, around: Item) -> tuple[str, str | None]:
@@ -122,6 +125,29 @@ def _adapter(reading: Reading, item: Item) -> AdapterSpec:
     fields = reading.fields(item, "an adapter", ADAPTER)
     path, revision = _location(reading, fields, "an adapter", item)
     return AdapterSpec(path, revision, reading.number(fields.get("scale"), "`scale`", 1.0))
+
+
+def _align(reading: _Labels, item: Item | None) -> AlignSpec | None:
+    if item is None or item.value is None:
+        return None
+    if isinstance(item.value, str):
+        return AlignSpec(item.text)
+    fields = reading.fields(item, "`align`", ALIGN)
+    path, to = reading.text(fields.get("path"), "`path`"), reading.label(fields.get("to"), "`to`")
+    if (path is None) == (to is None) and not any(reading.misspelt(item, key) for key in ("path", "to")):
+        hint = "`align: FILE` applies a saved alignment, `align: {to: LABEL}` finds one"
+        reading.problem("`align` needs either `path` or `to`", item.place, hint)
+    starts = reading.whole(fields.get("starts"), "`starts`", AlignSpec.starts)
+    if starts < 1:
+        reading.problem("`starts` must be at least 1", fields["starts"].place)
+    return AlignSpec(
+        path or "",
+        to,
+        reading.text(fields.get("method"), "`method`") or AlignSpec.method,
+        reading.whole(fields.get("seed"), "`seed`", AlignSpec.seed),
+        starts,
+        reading.text(fields.get("groups"), "`groups`"),
+    )
 
 
 def split_revision(text: str) -> tuple[str, str | None]:
@@ -348,6 +374,7 @@ def _check_names(
     known = dict.fromkeys(sources, "source")
     wishes = [("token", row.model) for row in output.tokens] + [("like", output.like)]
     wishes += [("fill", spec.fill) for spec in sources.values()]
+    wishes += [("to", spec.align.to) for spec in sources.values() if spec.align]
     used = {output.donor, output.tokenizer, *(label for _, label in wishes)}
     used |= {spec.path for spec in sources.values()}  # which may be a step's name
     for step in steps:
@@ -367,12 +394,25 @@ def _check_names(
         if giver and (giver is spec or {spec.path, giver.path} & {step.name for step in steps}):
             hint = "both are models that go in, two of them, and no result of a step"
             reading.problem(f"source `{spec.label}` cannot be filled from `{spec.fill}`", spec.place, hint)
+    _check_aligned(reading, sources, {step.name for step in steps})
     if output.union and UNION in sources:
         text = f"`tokenizer: {UNION}` takes the tokens of all models, and a source has this name too"
         reading.problem(text, output.place, "give the source another name")
     if steps and len(reading.problems) == before and all(step.whole for step in judged):  # else it would be told twice
         _check_used(reading, sources, steps, used)
     return tuple(judged)
+
+
+def _check_aligned(reading: Reading, sources: Mapping[str, SourceSpec], steps: Collection[str | None]) -> None:
+    """Models are aligned before the first step, each to one that is not."""
+    for spec in sources.values():
+        goal = sources.get(spec.align.to or "") if spec.align else None
+        if spec.align and (spec.path in steps or (goal and goal.path in steps)):
+            hint = "align the models that go into the step"
+            reading.problem(f"source `{spec.label}` cannot be aligned: a step makes it", spec.place, hint)
+        elif goal and (goal is spec or goal.align):
+            text = f"source `{spec.label}` cannot be aligned to `{goal.label}`"
+            reading.problem(text, spec.place, "align all models to one that stays as it is")
 
 
 def _check_used(
