@@ -5,9 +5,9 @@ Git Re-Basin, arXiv 2209.04836, for every kind of symmetry: with M the maps of a
     sum over weights  <W_A, M(W_B)>
 
 by coordinate descent. For one group, all others held still, the best map is known in closed form (solving.py) from the
-inner products of unit i of A with unit j of B, added up over all weights on which the group lies. Scales of norms are
-folded into what reads them first, in both networks, where units may turn; and where they may undergo any invertible map,
-both networks are balanced (gauge.py), which leaves rotations to be found.
+inner products of unit i of A with unit j of B, added up over all weights on which the group lies. Where units may turn,
+the scales of norms are first folded into what reads them, in both networks; and where they may undergo any invertible
+map, both networks are balanced (gauge.py), which leaves rotations to be found.
 
 The descent ends in a local optimum that depends on where it starts. The first start goes from what cannot move (words,
 inputs, outputs) inwards: each group is solved from the weights whose other axes are known already, heads by the best
@@ -114,6 +114,7 @@ class _Pair:
         self.a.move([_map(group, self._balance[group.name].to(dtype)) for group in self._stretched])
         self.sizes = {name: shape.numel() for name, shape in shapes.items()}
         self.orders: dict[str, Tensor] = {group.name: unmoved(group, dtype) for group in self.groups}
+        self.orders |= {group.name: balance(self._b, group).to(dtype) for group in self._stretched}
         self.inside = {group.name: inside_of(group, self.groups) for group in self.groups}
         self._on: dict[str, list[Group]] = {}
         for group in self.groups:

@@ -86,7 +86,7 @@ def moved(model: nn.Module, inputs, options=None, seed: int = 3):
         a[name] += 0.2 * torch.rand(a[name].shape, generator=draw, dtype=a[name].dtype)  # or all are alike
     b = a
     for group in found.groups:
-        b = applied(b, [random_member(group, b, draw, stretch=False)])
+        b = applied(b, [random_member(group, b, draw)])
     return found.groups, a, b
 
 
@@ -148,7 +148,7 @@ def test_a_fine_tuned_network_comes_to_the_same_place_moved_or_not(kind):
     tuned = {name: value + 1e-2 * torch.randn(value.shape, generator=draw).double() for name, value in a.items()}
     turned = tuned
     for group in groups:
-        turned = applied(turned, [random_member(group, turned, draw, stretch=False)])
+        turned = applied(turned, [random_member(group, turned, draw)])
     one, other = (weight_matching(a, each, groups, starts=1).applied(each, groups) for each in (tuned, turned))
     assert furthest(tuned, turned) > 0.1
     assert furthest(one, other) < 1e-5

@@ -8,7 +8,8 @@ worth sum M * S. The best M is
     orthogonal      U V^T of the singular value decomposition of S (Procrustes)
     rotary          for each pair (j, j + n) the angle atan2(S[j+n, j] - S[j, j+n], S[j, j] + S[j+n, j+n])
 
-`invertible` is solved among rotations too: a map that stretches can make any product as large as it likes.
+`invertible` is solved among rotations too: a map that stretches can make any product as large as it likes (the networks
+are balanced beforehand).
 """
 
 from __future__ import annotations
