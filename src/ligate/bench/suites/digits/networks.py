@@ -40,10 +40,11 @@ class Architecture(NamedTuple):
 
 
 class Lesson(NamedTuple):
-    """How a network is trained: Adam at a constant rate, on batches in random order."""
+    """How a network is trained: Adam, on batches in random order, at a constant rate or one that falls to nothing."""
 
     epochs: int
     rate: float
+    falls: bool = False
 
 
 class Mlp(nn.Module):
@@ -127,12 +128,15 @@ def train(architecture: Architecture, start: State | None, data: Digits, lesson:
         if start is not None:
             network.load_state_dict(dict(start))
         optimizer = torch.optim.Adam(network.parameters(), lr=lesson.rate, fused=True)
+        steps = lesson.epochs * -(-len(data) // _BATCH)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps if lesson.falls else 1)
         for _ in range(lesson.epochs):
             for batch in torch.randperm(len(data)).split(_BATCH):
                 loss = nn.functional.cross_entropy(network(data.images[batch]), data.labels[batch])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
+                schedule.step()
     return {name: value.detach() for name, value in network.state_dict().items()}
 
 

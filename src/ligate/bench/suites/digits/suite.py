@@ -4,8 +4,8 @@ Two networks that answer equally well have their hidden units in different order
 little: the loss has a barrier between them. The suite measures it for MLPs, convolutional networks and vision
 transformers, beside what the same two networks say when they vote. Rows of `digits_aligners` try to remove it.
 
-Pairs of different widths have no straight line between them. They are on a paper of their own, which only their parents
-and their votes answer.
+Pairs of different widths have no straight line between them. They are on a paper of their own: their parents, their
+votes, and what rows of `widths` make of the two.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,12 +22,13 @@ from torch import Tensor
 
 from ligate.bench.kept import code_digest, digest_of
 from ligate.bench.results import Cell, Cost, Results, Row
-from ligate.bench.suite import ACCURACY, TEST, Paper, Request, Scale, State, Task, Teller, Tier
+from ligate.bench.suite import ACCURACY, TEST, Paper, Request, Scale, State, Task, Teller, Tier, Trained
 from ligate.bench.suites.digits import data as digits_data
 from ligate.bench.suites.digits.aligners import ALIGNERS, Alignment
 from ligate.bench.suites.digits.data import CLASSES, digits
 from ligate.bench.suites.digits.networks import Architecture, Kind, Lesson, kept, logits, seed_of, train, training_key
 from ligate.bench.suites.digits.paths import SHARES, Walk, between, walk
+from ligate.bench.suites.digits.widths import FUSIONS, TUNING, Fusion, Member
 from ligate.bench.weights import read_weights, write_weights
 from ligate.core.errors import LigateError, RecipeError
 from ligate.core.suggest import nearest
@@ -51,6 +53,7 @@ ALIKE: Mapping[Tier, Sequence[Architecture]] = {
     "full": (*_mlps(32, 128, 512), _CNN, _VIT),
 }
 _UNLIKE = (
+    (Architecture("mlp", 128, 3), Architecture("mlp", 96, 3)),
     (Architecture("mlp", 128, 2), Architecture("mlp", 96, 2)),
     (Architecture("mlp", 128, 3), Architecture("mlp", 32, 3)),
     (_CNN, Architecture("cnn", 24, 3)),
@@ -106,8 +109,10 @@ def play(request: Request, tell: Teller) -> Results:
         RecipeError: a method that is no row of this suite, or a model to begin with, which it does not take.
     """
     began = time.perf_counter()
-    aligned = _asked_for(request)
-    cells: dict[str, list[Cell]] = {name: [] for name in ("parents", *_VOTES, *aligned)}
+    asked = _asked_for(request)
+    aligned = {name: ALIGNERS[name] for name in asked if name in ALIGNERS}
+    fused = {name: FUSIONS[name] for name in asked if name in FUSIONS}
+    cells: dict[str, list[Cell]] = {name: [] for name in ("parents", *_VOTES, *asked)}
     paths: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for seed in request.seeds:
         pairs = _trained(request, seed, tell)
@@ -120,6 +125,8 @@ def play(request: Request, tell: Teller) -> Results:
             for task, path in walked.items():
                 told = {"seed": seed, "loss": list(path.losses), "accuracy": path.accuracies}
                 paths.setdefault(task, {}).setdefault(name, []).append(told)
+        for name, fusion in fused.items():
+            cells[name].append(_fused(seed, [pair for pair in pairs if not pair.alike], name, fusion, request, tell))
     papers = _papers(request.tier)
     return Results(
         suite=request.suite,
@@ -129,7 +136,7 @@ def play(request: Request, tell: Teller) -> Results:
         metric=ACCURACY,
         tasks=[Task(task, None, CLASSES) for paper in papers.values() for task in paper.sources],
         papers=papers,
-        rows=_rows(cells, aligned),
+        rows=_rows(cells, aligned, fused),
         facts=_facts(),
         digest=_digest(papers),
         seconds=time.perf_counter() - began,
@@ -137,15 +144,16 @@ def play(request: Request, tell: Teller) -> Results:
     )
 
 
-def _asked_for(request: Request) -> dict[str, Alignment]:
+def _asked_for(request: Request) -> list[str]:
     if request.model is not None:
         raise RecipeError("digits trains its own networks from random weights", where="--model", hint="leave it out.")
-    names = list(ALIGNERS) if request.methods is None else list(request.methods)
+    known = [*ALIGNERS, *FUSIONS]
+    names = known if request.methods is None else list(request.methods)
     for name in names:
-        if name not in ALIGNERS:
-            hint = nearest(name, ALIGNERS) or f"it has {', '.join(ALIGNERS)}; merges of experts belong to other suites."
+        if name not in known:
+            hint = nearest(name, known) or f"it has {', '.join(known)}; merges of experts belong to other suites."
             raise RecipeError(f"digits has no way to align networks called '{name}'", where="--methods", hint=hint)
-    return {name: ALIGNERS[name] for name in names}
+    return names
 
 
 # Networks
@@ -170,6 +178,14 @@ def _network(request: Request, architecture: Architecture, seed: int, which: str
     return read_weights(
         kept(request.store, label, key, len(data), lambda: train(architecture, None, data, lesson, own)).folder
     )
+
+
+def _tuned(request: Request, architecture: Architecture, start: State, own: int, label: str) -> Trained:
+    """Trained on from these weights, on the data of all networks."""
+    data, begins = digits()["train"], digest_of(value.numpy(force=True).tobytes() for value in start.values())
+    key = training_key(architecture, TUNING, own, begins)
+    label = f"{label}-{architecture.name}"
+    return kept(request.store, label, key, len(data), lambda: train(architecture, start, data, TUNING, own))
 
 
 def _name(left: Architecture, right: Architecture) -> str:
@@ -216,16 +232,47 @@ def _walked(
             seconds += time.perf_counter() - began
             paths[pair.name] = _path(pair.left, first, aligned)
             if request.keep:
-                folder = request.out / "merged" / f"seed-{seed}" / name / pair.name
-                write_weights(between(first, aligned, 0.5), folder)
+                write_weights(between(first, aligned, 0.5), _kept_at(request, seed, name, pair))
     except Exception as error:  # an aligner may be anybody's code: its failure is a row of the table, not the end
-        reason = str(error) if isinstance(error, LigateError) else f"{type(error).__name__}: {error}"
-        tell.says(f"{alignment.title} failed with seed {seed}: {reason}")
-        return Cell(seed, failed=reason), {}
+        return _failed(seed, alignment.title, error, tell), {}
     stored = sum(pair.parameters for pair in pairs if pair.name in paths) // 2
     barriers = {f"barrier {task}": path.barrier for task, path in paths.items()}
     midpoints = {task: path.midpoint for task, path in paths.items()}
     return Cell(seed, {TEST: midpoints}, cost=Cost(stored, 1, seconds), extras=barriers), paths
+
+
+def _fused(seed: int, pairs: Sequence[Pair], name: str, fusion: Fusion, request: Request, tell: Teller) -> Cell:
+    """One network of every pair of different widths."""
+    made: dict[str, Tensor] = {}
+    seconds, stored = 0.0, 0
+    try:
+        for pair in pairs:
+            members = Member(pair.left, pair.states[0]), Member(pair.right, pair.states[1])
+            one, other = members[fusion.into], members[1 - fusion.into]
+            began = time.perf_counter()
+            state = fusion.fuse(one, other, digits()["train"].images)
+            seconds += time.perf_counter() - began
+            if fusion.tuned:
+                tuned = _tuned(request, one.architecture, state, seed_of(seed, pair.name, "tuning"), f"{name}-{seed}")
+                state, seconds = read_weights(tuned.folder), seconds + tuned.seconds
+            stored += sum(value.numel() for value in state.values())
+            made[pair.name] = _right(logits(one.architecture, state, digits()["test"].images).double())
+            if request.keep:
+                write_weights(state, _kept_at(request, seed, name, pair))
+    except Exception as error:  # as for aligners
+        return _failed(seed, fusion.title, error, tell)
+    extras = {f"accuracy {task}": float(right.mean()) for task, right in made.items()}
+    return Cell(seed, {TEST: {}, WIDTHS: made}, cost=Cost(stored, 1, seconds), extras=extras)
+
+
+def _failed(seed: int, title: str, error: Exception, tell: Teller) -> Cell:
+    reason = str(error) if isinstance(error, LigateError) else f"{type(error).__name__}: {error}"
+    tell.says(f"{title} failed with seed {seed}: {reason}")
+    return Cell(seed, failed=reason)
+
+
+def _kept_at(request: Request, seed: int, name: str, pair: Pair) -> Path:
+    return request.out / "merged" / f"seed-{seed}" / name / pair.name
 
 
 def _path(architecture: Architecture, first: State, second: State) -> Walk:
@@ -236,14 +283,17 @@ def _path(architecture: Architecture, first: State, second: State) -> Walk:
 # The results
 
 
-def _rows(cells: Mapping[str, Sequence[Cell]], aligned: Mapping[str, Alignment]) -> list[Row]:
+def _rows(
+    cells: Mapping[str, Sequence[Cell]], aligned: Mapping[str, Alignment], fused: Mapping[str, Fusion]
+) -> list[Row]:
     parents = Row("parents", "the two networks", "reference", ("nothing",), note="mean of both", cells=cells["parents"])
     votes = [
         Row(name, title, "ensemble", ("extra storage",), note="both networks are asked", cells=cells[name])
         for name, (title, _) in _VOTES.items()
     ]
     merges = [
-        Row(name, one.title, "merge", one.uses, note=one.note, cells=cells[name]) for name, one in aligned.items()
+        Row(name, one.title, "merge", one.uses, note=one.note, cells=cells[name])
+        for name, one in (*aligned.items(), *fused.items())
     ]
     return [parents, *merges, *votes]
 
@@ -269,6 +319,6 @@ def _facts() -> dict[str, str]:
         f"Adam, {'; '.join(lessons)}",
         "barrier": f"how far the test cross-entropy rises, at the worst of {len(SHARES)} points on the straight line "
         "between two networks, above the line between their own losses",
-        "different widths": "no straight line lies between such networks: only they themselves and their votes answer",
+        "different widths": "no straight line lies between such networks: one is brought to the widths of the other",
         "arithmetic": f"float32 on one thread, torch {torch.__version__}",
     }

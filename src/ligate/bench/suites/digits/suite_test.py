@@ -50,8 +50,17 @@ def test_good_networks_have_a_barrier_between_them_and_vote_well(played: Results
         assert accuracy(played, "ensemble-probabilities", task) > parents - 0.01
 
 
+def test_networks_of_different_widths_fuse_where_padding_fails_and_are_as_good_after_a_moment(played: Results):
+    task = "mlp-128x3 + mlp-96x3"
+    parents = accuracy(played, "parents", task, suite.WIDTHS)
+    for row in ("ot-fusion", "ot-fusion-narrow", "ot-fusion-repair"):
+        assert accuracy(played, row, task, suite.WIDTHS) > accuracy(played, "padded", task, suite.WIDTHS) + 0.15
+        assert accuracy(played, row, task, suite.WIDTHS) > parents - 0.05
+        assert accuracy(played, f"{row.removesuffix('-repair')}-tuned", task, suite.WIDTHS) > parents - 0.01
+
+
 def test_networks_of_different_widths_are_asked_and_vote_but_have_no_midpoint(played: Results):
-    task = "mlp-128x2 + mlp-96x2"
+    task = "mlp-128x3 + mlp-96x3"
     assert accuracy(played, "parents", task, suite.WIDTHS) > 0.9
     assert accuracy(played, "ensemble-logits", task, suite.WIDTHS) > 0.9
     midpoint = played.row("midpoint")
@@ -87,7 +96,7 @@ def test_results_can_be_saved_and_loaded(played: Results, tmp_path: Path):
     save(played, tmp_path)
     found = load(tmp_path)
     assert found.drawings == played.drawings
-    assert accuracy(found, "parents", "mlp-128x2 + mlp-96x2", suite.WIDTHS) > 0.9
+    assert accuracy(found, "parents", "mlp-128x3 + mlp-96x3", suite.WIDTHS) > 0.9
 
 
 def test_an_aligner_becomes_a_row_and_its_failure_a_failed_cell(
