@@ -66,20 +66,33 @@ class Matching(NamedTuple):
 
 
 def weight_matching(
-    a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[Group], *, seed: int = 0, starts: int = 3
+    a: Mapping[str, Tensor],
+    b: Mapping[str, Tensor],
+    groups: Sequence[Group],
+    *,
+    seed: int = 0,
+    starts: int = 3,
+    start: Matching | None = None,
+    sweeps: int = _SWEEPS,
 ) -> Matching:
     """The best of several descents, in float64; in float32, and tensor by tensor, for networks of over 2^28 numbers.
+
+    Args:
+        start: where the first descent begins, such as what `activation_matching` found.
+        sweeps: over all groups; a descent ends earlier where nothing gains any more.
 
     Raises:
         InputError: the weights do not have the same shapes.
     """
     shapes = _shapes(a, b, groups)
     found = []
-    for start in range(starts):
+    for number in range(starts):
         pair = _Pair(a, b, groups, shapes)
-        if start == 0:
+        if number == 0 and start:
+            pair.begin(start)
+        elif number == 0:
             _from_what_cannot_move(pair)
-        _descend(pair, torch.Generator().manual_seed(seed + start))
+        _descend(pair, torch.Generator().manual_seed(seed + number), sweeps)
         found.append((pair.score(), pair.in_coordinates_of_a()))
     score, orders = max(found, key=lambda one: one[0])
     return Matching(orders, score, {group.name: norm_scales(a, b, group) for group in groups if turns(group)})
@@ -144,6 +157,19 @@ class _Pair:
             self.orders[inner.name] = carried(self.orders[inner.name], inner, group, by)
         self.forget([group, *self.inside[group.name]])
 
+    def begin(self, start: Matching) -> None:
+        """From these maps; between the balanced networks, from the rotations nearest to them."""
+        for group in self.groups:
+            move, balanced = start.orders[group.name], self._balance.get(group.name)
+            if balanced is not None:
+                own = self.orders[group.name]
+                move = best(balanced @ move.to(balanced.dtype) @ torch.linalg.inv(own).to(balanced.dtype), group.kind)
+                move = move.to(own.dtype) @ own
+            self.orders[group.name] = move.to(self.orders[group.name].dtype)
+            for inner in self.inside[group.name]:
+                self.orders[inner.name] = carried(self.orders[inner.name], inner, group, move)
+        self.forget(self.groups)
+
     def in_coordinates_of_a(self) -> dict[str, Tensor]:
         """What was found between the balanced networks, for A as it was given."""
         back = {name: torch.linalg.inv(each) @ self.orders[name].to(each.dtype) for name, each in self._balance.items()}
@@ -191,8 +217,8 @@ class _Folded(Mapping[str, "Tensor"]):
         return len(self._tensors)
 
 
-def _descend(pair: _Pair, generator: torch.Generator) -> None:
-    for _ in range(_SWEEPS):
+def _descend(pair: _Pair, generator: torch.Generator, sweeps: int) -> None:
+    for _ in range(sweeps):
         gained = [_improve(pair, pair.groups[index]) for index in torch.randperm(len(pair.groups), generator=generator)]
         if not any(gained):
             break

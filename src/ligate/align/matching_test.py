@@ -152,3 +152,12 @@ def test_a_fine_tuned_network_comes_to_the_same_place_moved_or_not(kind):
     one, other = (weight_matching(a, each, groups, starts=1).applied(each, groups) for each in (tuned, turned))
     assert furthest(tuned, turned) > 0.1
     assert furthest(one, other) < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["llama", "vit"])
+def test_a_descent_goes_on_from_where_it_is_told_to(kind):
+    groups, a, b = moved(*family(kind))
+    found = weight_matching(a, b, groups, starts=1)
+    again = weight_matching(a, b, groups, starts=1, start=found, sweeps=0)
+    assert furthest(again.applied(b, groups), found.applied(b, groups)) < 1e-13
+    assert again.score == pytest.approx(found.score, rel=1e-12)
