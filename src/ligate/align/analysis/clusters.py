@@ -1,11 +1,15 @@
 """Groups of units of both networks that go together, many to many.
 
-"Convergent Learning", arXiv 1511.07543, section 3.4: a graph with an edge |c_ij| between unit i of a and unit j of b
-is cut by its normalised Laplacian L = 1 - D^-1/2 W D^-1/2. W joins the two networks only, so the vectors to the
-smallest values of L are singular vectors of D_a^-1/2 |C| D_b^-1/2 ("Co-clustering documents and words using bipartite
-spectral graph partitioning", Dhillon, KDD 2001). Their rows, each of length 1, are put into clusters by k-means.
+"Convergent Learning", arXiv 1511.07543, section 3.4: all units of both networks are one graph, with an edge |c_ij|
+between any two of them, within and between the networks; it is cut by its normalised Laplacian
+L = 1 - D^-1/2 W D^-1/2. The vectors to the smallest values of L, their rows scaled to length 1 ("On Spectral Clustering: Analysis and an algorithm",
+Ng, Jordan and Weiss, NIPS 2001), are put into clusters by k-means.
 
-Differs: the paper draws a hierarchy of clusters; here they are flat.
+With edges between the networks only, a unit and its twin in a permuted copy may end on opposite sides: singular vectors
+of |C| to negative eigenvalues have opposite signs on both. Edges within the networks hold them together.
+
+Differs: the paper draws a hierarchy of clusters; here they are flat. Whether its graph has edges within the networks is
+not known here.
 """
 
 from __future__ import annotations
@@ -18,6 +22,8 @@ from ligate.core.errors import RecipeError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ligate.align.analysis.correlation import Correlations
 
 _STARTS, _ROUNDS = 4, 100
 
@@ -44,49 +50,44 @@ class Clusters(NamedTuple):
 
     @property
     def shared(self) -> float:
-        """Share of all units in clusters to which both networks give alike."""
+        """Share of all units in clusters to which both networks give alike.
+
+        Near 0 for unrelated networks, if units within each have something in common. If not, noise makes the clusters,
+        and both networks have their share of it.
+        """
         sizes = self.participation().sum(1)
         return float(sizes[self.alike()].sum()) / max(int(sizes.sum()), 1)
 
 
-def inside(between: Tensor, found: Clusters) -> float | None:
-    """Share of the squared correlations between the networks that lies within clusters, from 0 to 1.
-
-    About 1 / clusters, and more for few samples, where the clusters are made of noise. None without any correlation.
-    """
-    squares = between.double().square()
-    total = float(squares.sum())
-    return float(squares[found.a[:, None] == found.b].sum()) / total if total > 0 else None
-
-
-def clusters(between: Tensor, number: int | None = None, *, seed: int = 0) -> Clusters:
+def clusters(found: Correlations, number: int | None = None, *, seed: int = 0) -> Clusters:
     """Cut the units of both networks into clusters.
 
     Args:
-        between: [units of a, units of b] correlations; their signs do not matter.
+        found: correlations within and between the networks; their signs do not matter.
         number: how many clusters; a quarter of the narrower network's units if it is not given.
 
     Raises:
         RecipeError: more clusters than the narrower network has units.
     """
-    first, second = between.shape
+    first, second = found.between.shape
     narrow = min(first, second)
     wanted = max(1, narrow // 4) if number is None else number
     if not 1 <= wanted <= max(narrow, 1):
         raise RecipeError(f"{wanted} clusters of {narrow} units", hint="each network must have as many live units.")
     if not narrow:
         return Clusters(torch.zeros(first, dtype=torch.int64), torch.zeros(second, dtype=torch.int64), 1)
-    spots = torch.cat(embedded(between, wanted))
+    spots = embedded(found, wanted)
     labels = _by_size(_kmeans(spots, wanted, torch.Generator().manual_seed(seed)), wanted)
     return Clusters(labels[:first], labels[first:], wanted)
 
 
-def embedded(between: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """[units of a, count] and [units of b, count]: rows of length 1, from the `count` smallest vectors of L."""
-    edges = between.double().abs()
-    first, second = (edges.sum(dim).clamp_min(1e-300).rsqrt() for dim in (1, 0))
-    left, _, right = torch.linalg.svd(first[:, None] * edges * second, full_matrices=False)
-    return torch.nn.functional.normalize(left[:, :count]), torch.nn.functional.normalize(right.T[:, :count])
+def embedded(found: Correlations, count: int) -> Tensor:
+    """[units of a and b, count]: rows of length 1, from the `count` smallest vectors of L."""
+    above, below = torch.cat([found.a, found.between], 1), torch.cat([found.between.T, found.b], 1)
+    edges = torch.cat([above, below]).double().abs().fill_diagonal_(0)
+    scale = edges.sum(1).clamp_min(1e-300).rsqrt()
+    _, vectors = torch.linalg.eigh(scale[:, None] * edges * scale)  # the largest of these are the smallest of L
+    return torch.nn.functional.normalize(vectors[:, -count:])
 
 
 def _kmeans(spots: Tensor, count: int, generator: torch.Generator) -> Tensor:

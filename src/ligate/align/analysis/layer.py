@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from ligate.align.analysis.clusters import Clusters, clusters, inside
+from ligate.align.analysis.clusters import Clusters, clusters
 from ligate.align.analysis.correlation import Correlations, Standard, correlations, standard
 from ligate.align.analysis.indices import INDICES, Chance, Index, chance
 from ligate.align.analysis.matches import Matches, one_to_one, semi_matching
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _PIXELS = 96
 _POINTS = 200
+_CLUSTERED = 768  # units of a network: clustering takes the cube of their number
 
 
 class Wish(NamedTuple):
@@ -77,11 +78,11 @@ class Layer(NamedTuple):
 
     Args:
         samples: rows of activations.
-        indices: `matched` (mean correlation one to one), `greedy` (mean of the semi-matching), `clustered` (share of
-            the squared correlations within clusters) and those of indices.py.
+        indices: `matched` (mean correlation one to one), `greedy` (mean of the semi-matching), `shared` (share of
+            the units in clusters to which both networks give alike) and those of indices.py.
         matched, greedy: their correlations, falling; at most 200 of them, evenly chosen.
         sparse: the path of the lasso; b from a.
-        clusters: the largest first; `shared` is the share of units in those to which both networks give alike.
+        clusters: the largest first; of wide layers, some units evenly chosen are clustered.
         heat: before and after matching one to one; the best pairs first.
     """
 
@@ -94,7 +95,6 @@ class Layer(NamedTuple):
     greedy: Sequence[float]
     sparse: Sequence[Prediction]
     clusters: Sequence[Cluster]
-    shared: float | None
     heat: Heat
 
     @property
@@ -125,7 +125,6 @@ def _compared(name: str, a: Tensor, b: Tensor, wish: Wish) -> Layer:
     found = correlations(first, second)
     matched, greedy = one_to_one(found.between), semi_matching(found.between)
     alive = bool(found.between.numel())
-    grouped = clusters(found.between, wish.clusters, seed=wish.seed) if alive else None
     return Layer(
         name,
         len(a),
@@ -135,18 +134,16 @@ def _compared(name: str, a: Tensor, b: Tensor, wish: Wish) -> Layer:
         _curve(matched),
         _curve(greedy),
         sparse_prediction(first, second, wish.strengths) if wish.strengths and alive else [],
-        _clusters(grouped) if grouped else [],
-        grouped.shared if grouped else None,
+        _clusters(found, wish) if alive else [],
         _heat(found, matched),
     )
 
 
 def _indices(wish: Wish) -> Mapping[str, Index]:
-    def clustered(a: Tensor, b: Tensor) -> float | None:
-        between = _between(a, b)
-        return inside(between, clusters(between, wish.clusters, seed=wish.seed))
+    def shared(a: Tensor, b: Tensor) -> float | None:
+        return _grouped(correlations(standard(a), standard(b)), wish).shared
 
-    return {"matched": _matched, "greedy": _greedy, "clustered": clustered, **INDICES}
+    return {"matched": _matched, "greedy": _greedy, "shared": shared, **INDICES}
 
 
 def _said(index: Index, a: Tensor, b: Tensor, wish: Wish) -> Said:
@@ -171,9 +168,16 @@ def _within(units: Standard, own: Tensor) -> Within:
     return Within(units.units, units.dead, float(others.amax(1).mean()) if len(others) > 1 else None)
 
 
-def _clusters(found: Clusters) -> list[Cluster]:
-    pairs = zip(found.participation().tolist(), found.alike().tolist(), strict=True)
+def _clusters(found: Correlations, wish: Wish) -> list[Cluster]:
+    grouped = _grouped(found, wish)
+    pairs = zip(grouped.participation().tolist(), grouped.alike().tolist(), strict=True)
     return [Cluster(first, second, alike) for (first, second), alike in pairs]
+
+
+def _grouped(found: Correlations, wish: Wish) -> Clusters:
+    first, second = (_evenly(size, _CLUSTERED) for size in found.between.shape)
+    some = Correlations(found.a[first][:, first], found.b[second][:, second], found.between[first][:, second])
+    return clusters(some, wish.clusters, seed=wish.seed)
 
 
 def _curve(found: Matches) -> list[float]:

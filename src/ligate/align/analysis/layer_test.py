@@ -27,11 +27,9 @@ def permuted() -> Layer:
 
 
 def test_a_permuted_copy_is_the_same_in_every_respect(permuted: Layer):
-    for name in ("matched", "greedy", "cka", "debiased_cka", "svcca", "pwcca"):
+    for name in ("matched", "greedy", "shared", "cka", "debiased_cka", "svcca", "pwcca"):
         assert _value(permuted, name) == pytest.approx(1.0)
-    assert _value(permuted, "clustered") > 0.75
     assert _value(permuted, "procrustes") == pytest.approx(0.0, abs=1e-9)
-    assert permuted.shared == 1.0
     assert min(permuted.matched) == pytest.approx(1.0)
     # Unpenalised it would be exact; the penalty takes its share off the one weight that is needed.
     assert permuted.sparse[-1].error == pytest.approx(0.02**2, rel=0.5)
@@ -45,7 +43,7 @@ def test_its_correlations_lie_on_the_diagonal_after_matching_only(permuted: Laye
 
 
 def test_chance_is_far_below_and_positive_although_nothing_is_shared(permuted: Layer):
-    for name in ("matched", "greedy", "clustered", "cka", "svcca"):
+    for name in ("matched", "greedy", "cka", "svcca"):
         by_lot = permuted.indices[name].chance
         assert by_lot is not None
         assert 0.0 < by_lot.mean < 0.5
@@ -54,9 +52,20 @@ def test_chance_is_far_below_and_positive_although_nothing_is_shared(permuted: L
     assert abs(debiased.mean) < 0.02
 
 
+def test_redundant_units_of_unrelated_networks_share_no_clusters():
+    signals = _random(300, 4)
+    a = signals[:, torch.arange(24) % 4] + 0.2 * _random(300, 24, seed=1)
+    layer = compared("0", a, a.flip(1), Wish(strengths=(), clusters=4))
+    by_lot = layer.indices["shared"].chance
+    assert _value(layer, "shared") == 1.0
+    assert [(each.a, each.b) for each in layer.clusters] == [(6, 6)] * 4
+    assert by_lot is not None
+    assert by_lot.mean < 0.2
+
+
 def test_unrelated_networks_are_no_more_alike_than_chance_says():
     layer = compared("0", _random(300, 20), _random(300, 24, seed=1))
-    for name in ("matched", "greedy", "clustered", "cka", "svcca"):
+    for name in ("matched", "greedy", "cka", "svcca"):
         by_lot = layer.indices[name].chance
         assert by_lot is not None
         assert _value(layer, name) == pytest.approx(by_lot.mean, abs=0.03)
@@ -79,7 +88,7 @@ def test_a_network_without_live_units_is_told_and_breaks_nothing():
     layer = compared("0", _random(50, 4), torch.zeros(50, 3))
     assert not layer.comparable
     assert layer.indices == {}
-    assert layer.shared is None
+    assert layer.clusters == []
     assert layer.b.dead == 3
 
 

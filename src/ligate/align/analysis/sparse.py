@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 STRENGTHS = (0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
 HELD = 0.2
-_SWEEPS, _LEAST = 500, 1e-6
+_SWEEPS, _LEAST = 200, 1e-4  # standardised units have weights about 1
 
 
 class Prediction(NamedTuple):

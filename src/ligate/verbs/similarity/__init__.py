@@ -20,7 +20,9 @@ _READING = {
     "another order. What is high here, a permutation can align.",
     "greedy": "The same where each unit of the first network takes the best of the second, whoever else took it. Well "
     "above matched: one network has several units for what is one in the other.",
-    "clustered": "Share of the squared correlations between the networks that lies within the clusters below.",
+    "shared clusters": "Share of all units in clusters to which both networks give alike: the one that gives the "
+    "smaller share of its units gives at least half the other's. Near 0 for unrelated networks with redundant units; "
+    "where units have nothing in common within a network either, noise makes the clusters.",
     "CKA": "Linear centred kernel alignment: how alike the similarities between inputs are. Blind to rotations of the "
     "units; units and directions with a large variance rule it. Too high for few inputs.",
     "debiased CKA": "The same from unbiased estimates: about 0 for unrelated networks, whatever the number of inputs.",

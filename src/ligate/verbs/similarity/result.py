@@ -10,7 +10,7 @@ from ligate.align.analysis.layer import Layer, Said
 TITLES: Mapping[str, str] = {
     "matched": "matched",
     "greedy": "greedy",
-    "clustered": "clustered",
+    "shared": "shared clusters",
     "cka": "CKA",
     "debiased_cka": "debiased CKA",
     "svcca": "SVCCA",
