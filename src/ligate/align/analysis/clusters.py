@@ -2,8 +2,8 @@
 
 "Convergent Learning", arXiv 1511.07543, section 3.4: all units of both networks are one graph, with an edge |c_ij|
 between any two of them, within and between the networks; it is cut by its normalised Laplacian
-L = 1 - D^-1/2 W D^-1/2. The vectors to the smallest values of L, their rows scaled to length 1 ("On Spectral Clustering: Analysis and an algorithm",
-Ng, Jordan and Weiss, NIPS 2001), are put into clusters by k-means.
+L = 1 - D^-1/2 W D^-1/2. The vectors to the smallest values of L, their rows scaled to length 1 ("On Spectral
+Clustering: Analysis and an algorithm", Ng, Jordan and Weiss, NIPS 2001), are put into clusters by k-means.
 
 With edges between the networks only, a unit and its twin in a permuted copy may end on opposite sides: singular vectors
 of |C| to negative eigenvalues have opposite signs on both. Edges within the networks hold them together.
@@ -52,8 +52,8 @@ class Clusters(NamedTuple):
     def shared(self) -> float:
         """Share of all units in clusters to which both networks give alike.
 
-        Near 0 for unrelated networks, if units within each have something in common. If not, noise makes the clusters,
-        and both networks have their share of it.
+        Near 0 for unrelated networks, if units within each have something in common and there are clusters enough to
+        tell them apart. If not, noise makes the clusters, and both networks have their share of it.
         """
         sizes = self.participation().sum(1)
         return float(sizes[self.alike()].sum()) / max(int(sizes.sum()), 1)
