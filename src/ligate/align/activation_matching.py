@@ -6,7 +6,8 @@ B's units that maximises
     sum_ij M_ij S_ij,    S_ij = the mean of x_i y_j over samples (`products`), or their covariance or correlation
 
 in closed form (solving.py): the linear assignment, Procrustes for units that may turn. It is exact; there is nothing to
-descend. Heads are exchanged for what the best map inside of them comes to.
+descend. Heads are exchanged for what the best map inside of them comes to. Networks are balanced first (gauge.py) where
+any invertible map is allowed, so that rotations are left to be found.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .activations import At, By, crossed, scores
+from .balanced import balanced, told, turning
 from .maps import Group
 from .matching import Matching, carried, inside_of, norm_scales, outer_first, turns, unmoved
 from .running import Inputs
@@ -46,19 +48,21 @@ def activation_matching(
         at: which values are looked at (activations.py).
 
     Limits: a group of which the trace shows no value (units inside of experts) is left in its place; `weight_matching`
-    goes on from there. Maps of pairs under rotary positions and of queries and keys are rotations, never stretched.
+    goes on from there.
 
     Raises:
         InputError: weights or inputs do not fit the trace, or there are no inputs.
     """
-    every = crossed(found, a, b, batches, at=at)
+    one, other = balanced(a, found.groups), balanced(b, found.groups)
+    every = crossed(found, one.weights, other.weights, batches, at=at)
     tables = {
         group.name: scores(every[group.name], "covariance" if turns(group) and by == "correlation" else by)
         for group in found.groups
         if group.name in every
     }
-    moves, score = matched(found.groups, tables)
-    return Matching(moves, score, {group.name: norm_scales(a, b, group) for group in found.groups if turns(group)})
+    moves, score = matched(turning(found.groups), tables)
+    folded = {group.name: norm_scales(a, b, group) for group in found.groups if turns(group)}
+    return Matching(told(moves, found.groups, one, other), score, folded)
 
 
 def matched(groups: Sequence[Group], tables: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], float]:
