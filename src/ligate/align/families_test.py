@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-FAMILIES = ("llama", "mixtral", "qwen3", "gemma3", "bert", "gpt2", "vit")
-
 
 def family(kind: str) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
     """A model with weights of its own, and what it is called with."""
@@ -22,16 +20,8 @@ def family(kind: str) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
         return (t.LlamaForCausalLM(t.LlamaConfig(**grouped)), (text,), asked)
     if kind == "mixtral":
         return (t.MixtralForCausalLM(t.MixtralConfig(**grouped, num_local_experts=3)), (text,), asked)
-    if kind == "qwen3":
-        return (t.Qwen3ForCausalLM(t.Qwen3Config(**grouped, head_dim=8)), (text,), asked)
-    if kind == "gemma3":
-        return (t.Gemma3ForCausalLM(t.Gemma3TextConfig(**grouped, head_dim=8)), (text,), asked)
     if kind == "bert":
         return (t.BertForSequenceClassification(t.BertConfig(**common, intermediate_size=24)), (text,), {})
-    if kind == "gpt2":
-        ends = {"bos_token_id": 0, "eos_token_id": 0}
-        sizes = {"vocab_size": 32, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 16}
-        return (t.GPT2LMHeadModel(t.GPT2Config(**sizes, **ends)), (text,), asked)
     config = t.ViTConfig(image_size=8, patch_size=4, hidden_size=16, num_attention_heads=2, intermediate_size=24,
                          num_hidden_layers=2)  # fmt: skip
     return (t.ViTForImageClassification(config), (torch.randn(1, 3, 8, 8, dtype=torch.float64),), {})

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ligate.align.axes.graph import symmetries
-from ligate.align.families_test import FAMILIES, family
+from ligate.align.families_test import family
 from ligate.align.maps import Group, Place, applied, reordered
 from ligate.align.matching import assignment, similarity, weight_matching
 from ligate.align.members import random_member
@@ -94,7 +94,7 @@ def furthest(one, other) -> float:
     return max(float((value - other[name]).abs().max()) for name, value in one.items())
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("kind", ["llama", "mixtral"])
 def test_a_transformer_that_was_permuted_and_turned_comes_back(kind):
     groups, a, b = moved(*family(kind))
     found = weight_matching(a, b, groups, starts=1)

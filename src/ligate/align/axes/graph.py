@@ -164,6 +164,9 @@ class _Reader:
                 self._flow.apply("slice", [args[0], dim, start], {}, tuple(each.shape))
                 for start, each in zip(starts, values, strict=True)
             )
+        if name == "unbind":
+            dim = args[1] if len(args) > 1 else options.get("dim", 0)
+            return tuple(self._flow.apply("select", [args[0], dim], {}, tuple(each.shape)) for each in values)
         shapes = [tuple(each.shape) if isinstance(each, Tensor) else None for each in values]
         return tuple(self._flow.apply(f"{name} (several results)", args, options, shape) for shape in shapes)
 

@@ -27,7 +27,7 @@ CASTS = frozenset(
 )
 """Give the same numbers again."""
 
-SUMS = frozenset(["add", "add_", "sub", "sub_", "rsub"])
+SUMS = frozenset(["add", "add_", "sub", "sub_", "rsub", "neg"])
 PRODUCTS = frozenset(["mul", "mul_", "div", "div_"])
 GROUPED = frozenset(["grouped_mm", "grouped_mm_fallback", "_grouped_mm"])
 CONTRACTIONS = GROUPED | frozenset(["linear", "addmm", "matmul", "mm", "bmm"])
