@@ -227,6 +227,39 @@ def test_a_saved_alignment_is_used_again(plain):
     assert all(torch.equal(after[name], expected[name]) for name in expected)
 
 
+def test_units_are_matched_by_what_they_do(plain):
+    import numpy as np
+
+    np.save("inputs.npy", np.random.default_rng(0).normal(size=(200, 5)).astype("float32"))
+    known = {"model": "networks:mlp", "data": "inputs.npy"}
+    found = align_models("a.safetensors", "b.pt", "out", method="activations", **known)
+    assert found.method == "activations" and found.after == pytest.approx(1)
+    before, after = load_file("a.safetensors"), load_file("out/out.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    with pytest.raises(RecipeError, match="without `data`"):
+        align_models("a.safetensors", "b.pt", "no", method="activations", model="networks:mlp")
+    with pytest.raises(RecipeError, match="with `data`"):
+        align_models("a.safetensors", "b.pt", "no", **known)
+    options = {"method": "activations", "groups": "groups.yaml", "data": "inputs.npy"}
+    with pytest.raises(InputError, match="by hand"):
+        align_models("a.safetensors", "b.pt", "no", **options)
+
+
+@pytest.mark.parametrize("name", ["llama", "vit"])
+def test_transformers_are_matched_by_what_they_do(name, tmp_path):
+    import numpy as np
+
+    a = written(name, tmp_path / "a")
+    b = moved_copy(a, tmp_path / "b")
+    draw = np.random.default_rng(0)
+    if name == "llama":
+        np.savez(tmp_path / "inputs.npz", input_ids=draw.integers(0, 40, size=(64, 12)))
+    else:
+        np.savez(tmp_path / "inputs.npz", pixel_values=draw.normal(size=(64, 3, 8, 8)).astype("float32"))
+    found = align_models(a, b, tmp_path / "out", method="activations", data=tmp_path / "inputs.npz")
+    assert found.before < 0.5 and found.after > 0.9  # few inputs do not tell all units apart
+
+
 # In recipes
 
 

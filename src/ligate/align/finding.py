@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .axes.graph import Symmetries
+    from .running import Inputs
 
 ALIKE = 0.9
 """Cosine of all matrices from which on two networks have the same coordinates; independent ones are near 0."""
@@ -47,7 +48,11 @@ class Network(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a method is given. The weights of both networks are called by the names that B stores them under."""
+    """What a method is given. The weights of both networks are called by the names that B stores them under.
+
+    Args:
+        batches: inputs of the shapes with which the networks were traced, for methods that run them.
+    """
 
     a: Mapping[str, Tensor]
     b: Mapping[str, Tensor]
@@ -55,6 +60,7 @@ class Task(NamedTuple):
     network_b: Network
     seed: int = 0
     starts: int = 3
+    batches: Sequence[Inputs] = ()
 
 
 Method = Callable[[Task], Sequence[AxisMap]]
@@ -73,8 +79,29 @@ def by_transport(task: Task) -> Sequence[AxisMap]:
     return ot_fusion(task.a, task.b, task.network_a.groups, task.network_b.groups).maps
 
 
-METHODS: Mapping[str, Method] = {"weights": by_weights, "transport": by_transport}
+def by_activations(task: Task) -> Sequence[AxisMap]:
+    """Runs the trace of B, which calls weights by the names of the network."""
+    from .activation_matching import activation_matching
+
+    traced, names = task.network_b.traced, task.network_b.names
+    if traced is None:
+        hint = "trace the network (`--model`), or match by `weights`."
+        raise InputError("groups by hand say nothing of what units do", where="--method activations", hint=hint)
+    if not task.batches:
+        raise InputError("there are no inputs", where="--method activations", hint="give some hundreds: `--data FILE`.")
+    places = {name: names.place(name) or name for name in traced.program.state_dict}
+    own = {name: place for name, place in places.items() if place in task.b}
+    a, b = ({name: held[place] for name, place in own.items()} for held in (task.a, task.b))
+    maps = activation_matching(traced, a, b, task.batches).maps(task.network_b.groups)
+    return [
+        each._replace(scales={names.place(key) or key: value for key, value in each.scales.items()}) for each in maps
+    ]
+
+
+METHODS: Mapping[str, Method] = {"weights": by_weights, "activations": by_activations, "transport": by_transport}
 """By the name that `--method` and recipes use. Another one is another line here."""
+
+NEEDS_DATA = ("activations",)
 
 
 def traced_network(stored: Source, architecture: Architecture) -> Network:
@@ -110,7 +137,9 @@ def given_network(stored: Source, groups: Sequence[Group]) -> Network:
     return Network(stored, stored, tuple(groups), names)
 
 
-def found_alignment(a: Network, b: Network, method: str, *, seed: int = 0, starts: int = 3) -> Alignment:
+def found_alignment(
+    a: Network, b: Network, method: str, *, seed: int = 0, starts: int = 3, batches: Sequence[Inputs] = ()
+) -> Alignment:
     """Maps that bring B into the coordinates of A, by one of the METHODS.
 
     Raises:
@@ -118,9 +147,13 @@ def found_alignment(a: Network, b: Network, method: str, *, seed: int = 0, start
         InputError: the networks do not fit together.
     """
     if method not in METHODS:
-        raise RecipeError(f"there is no method `{method}`", where="--method", hint=nearest(method, METHODS))
+        raise RecipeError(f"there is no method `{method}`", where="align", hint=nearest(method, METHODS))
     weights_a, weights_b = _weights_of_a(a, b), Weights(b.source, {name: name for name in b.source.headers()})
-    maps = tuple(METHODS[method](Task(weights_a, weights_b, a, b, seed, starts)))
+    try:
+        maps = tuple(METHODS[method](Task(weights_a, weights_b, a, b, seed, starts, batches)))
+    except ImportError as error:
+        hint = "pip install 'ligate[align]'"
+        raise InputError(f"{error.name} is needed, and it is not installed here", where=method, hint=hint) from error
     before, after = agreement(weights_a, weights_b, maps)
     digests = shape_digest(a.stored.headers()), shape_digest(b.stored.headers())
     return Alignment(maps, Made(method, {"seed": seed, "starts": starts}, *digests, before, after), b.names.joined)

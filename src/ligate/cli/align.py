@@ -26,7 +26,7 @@ def align(
     a: Annotated[str, typer.Argument(help="The model in whose coordinates the result is: a folder, a Hub id.")],
     b: Annotated[str | None, typer.Argument(help="The model that is brought there.")] = None,
     out: Annotated[Path | None, typer.Argument(help="The result's folder.")] = None,
-    method: Annotated[str, typer.Option(help="weights, or transport, which changes widths.")] = "weights",
+    method: Annotated[str, typer.Option(help="weights, activations, or transport, which changes widths.")] = "weights",
     seed: Annotated[int, typer.Option(help="Of the orders in which groups are matched.")] = 0,
     starts: Annotated[int, typer.Option(metavar="N", help="The best of so many starts is taken.")] = 3,
     use: Annotated[Path | None, typer.Option(metavar="FILE", help="Apply this alignment, find none.")] = None,
@@ -35,6 +35,9 @@ def align(
     ] = None,
     model: Annotated[
         str | None, typer.Option(metavar="MODULE:FUNCTION", help="Returns (torch.nn.Module, example inputs).")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Inputs for activations: .npz, .npy, or a text on each line.")
     ] = None,
     show: Annotated[bool, typer.Option("--print", help="Print the groups of A and what each lies on.")] = False,
     check: Annotated[
@@ -72,6 +75,7 @@ def align(
             use=use,
             groups=groups,
             model=model,
+            data=data,
             memory=memory,
             threads=threads,
             overwrite=overwrite,

@@ -44,6 +44,7 @@ class AlignSpec:
     seed: int = 0
     starts: int = 3
     groups: str | None = None  # path of a file that lists the groups of units
+    data: str | None = None  # path of a file of inputs, for methods that run the networks
 
 
 @dataclass(frozen=True)

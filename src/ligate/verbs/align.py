@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -19,7 +19,7 @@ from ligate.core.tensors import Source
 from ligate.methods import _catalogue
 from ligate.recipe.schema import AlignSpec, Output, Recipe, SourceSpec, Step
 
-from .alignments import found_between, network, told_of
+from .alignments import Build, found_between, network, told_of
 from .given import Size, given_bytes
 from .merge import perform
 from .opening import labels_of, opened
@@ -66,11 +66,8 @@ class Checked:
 
     model: str
     groups: tuple[Tried, ...]
+    failed: tuple[str, ...]  # names of groups that do not keep the function
     notes: tuple[str, ...]
-
-    @property
-    def failed(self) -> tuple[str, ...]:
-        return tuple(one.name for one in self.groups if not one.holds)
 
 
 def align_models(
@@ -84,6 +81,7 @@ def align_models(
     use: Path_ | None = None,
     groups: Path_ | None = None,
     model: str | None = None,
+    data: Path_ | None = None,
     memory: Size | None = None,
     threads: int | None = None,
     overwrite: bool = False,
@@ -93,9 +91,11 @@ def align_models(
 
     Units are matched by one of `align.finding.METHODS`, from `seed` and so many `starts`, or moved as the alignment
     `use` says. What can be moved is traced from the network that config.json names, from the one that the function
-    `model` (`module:function`) returns with example inputs, or stands in the file `groups`. The result is a complete
-    checkpoint with a record, the files beside the weights of `b`, and `alignment.safetensors`. Where widths change, the
-    configuration is that of `a`.
+    `model` (`module:function`) returns with example inputs, or stands in the file `groups`. Method `activations` runs
+    both networks on the inputs in the file `data`: arrays (`.npz`, `.npy`), or texts, one on each line.
+
+    The result is a complete checkpoint with a record, the files beside the weights of `b`, and `alignment.safetensors`.
+    Where widths change, the configuration is that of `a`.
 
     Raises:
         RecipeError: an option is wrong. InputError: a model cannot be read or traced, or they do not fit together.
@@ -104,7 +104,8 @@ def align_models(
     watch, out = watch or Nobody(), Path(out)
     if note := put_back(out):
         watch.note(note)
-    _refuse(method, starts, use, groups, model)
+    align = AlignSpec("", "", method, seed, starts, _text(groups), _text(data))
+    _refuse(align, use, model)
     labels = labels_of((str(a), str(b)))
     specs = [source_spec(label, str(path), "") for label, path in zip(labels, (a, b), strict=True)]
     sources = Sources()
@@ -112,8 +113,11 @@ def align_models(
         for spec in specs:
             sources[spec.label] = open_spec(spec)
         one, other = (sources[label] for label in labels)
-        alignment, notes = _alignment(one, other, method, seed, starts, use, groups, model)
-        recipe = _recipe(specs[0], specs[1], AlignSpec(to=labels[0], method=method), one, other, alignment)
+        if use is None:
+            alignment, notes = found_between(one, other, align, _builder(model))
+        else:
+            alignment, notes = load(Path(use).expanduser()), ()
+        recipe = _recipe(specs[0], specs[1], replace(align, to=labels[0]), one, other, alignment)
     told = (told_of(labels[0], labels[1], alignment), *notes)
     for note in told:
         watch.note(note)
@@ -155,39 +159,25 @@ def check_groups(source: Path_, *, groups: Path_ | None = None, model: str | Non
         RecipeError, InputError: as `align_models`; or there is no network to compute anything with.
     """
     with _network(source, groups, model) as found:
-        network = _runnable(found, model)
-        return Checked(found.stored.label, tuple(tried(found, network, seed=seed)), found.left)
+        groups_tried = tuple(tried(found, _runnable(found, model), seed=seed))
+        failed = tuple(one.name for one in groups_tried if not one.holds)
+        return Checked(found.stored.label, groups_tried, failed, found.left)
 
 
-def _refuse(method: str, starts: int, use: Path_ | None, groups: Path_ | None, model: str | None) -> None:
-    if method not in METHODS:
-        raise RecipeError(f"there is no method `{method}`", where="--method", hint=nearest(method, METHODS))
-    if starts < 1:
-        raise RecipeError(f"must be at least 1. Got {starts} instead.", where="--starts")
-    if groups is not None and model is not None:
+def _refuse(align: AlignSpec, use: Path_ | None, model: str | None) -> None:
+    if align.method not in METHODS:
+        raise RecipeError(f"there is no method `{align.method}`", where="--method", hint=nearest(align.method, METHODS))
+    if align.starts < 1:
+        raise RecipeError(f"must be at least 1. Got {align.starts} instead.", where="--starts")
+    if align.groups is not None and model is not None:
         raise RecipeError("give either `--groups` or `--model`", hint="both say what can be moved.")
-    if use is not None and (groups is not None or model is not None):
+    if use is not None and (align.groups, align.data, model) != (None, None, None):
         hint = "a saved alignment says itself what is moved."
-        raise RecipeError("`--use` takes neither `--groups` nor `--model`", hint=hint)
+        raise RecipeError("`--use` takes neither `--groups`, `--model` nor `--data`", hint=hint)
 
 
-def _alignment(
-    one: Source,
-    other: Source,
-    method: str,
-    seed: int,
-    starts: int,
-    use: Path_ | None,
-    groups: Path_ | None,
-    model: str | None,
-) -> tuple[Alignment, tuple[str, ...]]:
-    """With what to know of units that stay."""
-    if use is not None:
-        return load(Path(use).expanduser()), ()
-    known = None if groups is None else str(groups)
-    build = _builder(model)
-    a, b = (network(source, known, build) for source in (one, other))
-    return found_between(a, b, method, seed, starts), b.left
+def _text(path: Path_ | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _recipe(a: SourceSpec, b: SourceSpec, align: AlignSpec, one: Source, other: Source, alignment: Alignment) -> Recipe:
@@ -199,14 +189,14 @@ def _recipe(a: SourceSpec, b: SourceSpec, align: AlignSpec, one: Source, other: 
     return Recipe(sources, (Step("passthrough", (b.label,)),), Output(donor=a.label if wider else None))
 
 
-def _builder(model: str | None) -> Callable[[], Architecture] | None:
+def _builder(model: str | None) -> Build | None:
     return None if model is None else lambda: given_architecture(model)
 
 
 @contextmanager
 def _network(source: Path_, groups: Path_ | None, model: str | None) -> Generator[Network]:
     with opened(str(source)) as stored:
-        yield network(stored, None if groups is None else str(groups), _builder(model))
+        yield network(stored, _text(groups), _builder(model))
 
 
 def _runnable(found: Network, model: str | None) -> Architecture:

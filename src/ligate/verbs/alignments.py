@@ -7,22 +7,29 @@ replay uses it again.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ligate.align.alignment import NAME, Alignment, lines, load, save
 from ligate.align.architecture import Architecture, architecture_of
-from ligate.align.finding import ALIKE, Network, found_alignment, given_network, traced_network
+from ligate.align.finding import ALIKE, NEEDS_DATA, Network, found_alignment, given_network, traced_network
+from ligate.align.running import Inputs
 from ligate.align.view import in_coordinates
-from ligate.core.errors import LigateError
+from ligate.core.errors import InputError, LigateError, RecipeError
 from ligate.core.tensors import Source
 from ligate.recipe.schema import AlignSpec, Recipe
 
 from .alignment_groups import read_groups
+from .inputs import read_inputs
 from .parallel import one_processor
 from .sources import Sources, flat
+
+_INPUTS, _BATCH, _LENGTH = 512, 16, 64  # inputs in all and at once; tokens of one
+
+Build = Callable[[], Architecture]
+Batches = Sequence[Inputs]
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ def moving(recipe: Recipe, sources: Sources, found: list[LigateError], given: Ma
     return Moving(shown, alignments, tuple(notes))
 
 
-def network(source: Source, groups: str | None = None, build: Callable[[], Architecture] | None = None) -> Network:
+def network(source: Source, groups: str | None = None, build: Build | None = None) -> Network:
     """What can be moved of a model: as a file of groups says, a function that builds the network, or its config.
 
     Raises:
@@ -76,10 +83,37 @@ def network(source: Source, groups: str | None = None, build: Callable[[], Archi
     return traced_network(source, build() if build else architecture_of(source.folder, source.label))
 
 
-def found_between(a: Network, b: Network, method: str, seed: int, starts: int) -> Alignment:
-    """On one processor, so that sums have the same bits, and ties the same winner, wherever it is found."""
+def found_between(
+    a: Source, b: Source, align: AlignSpec, build: Build | None = None
+) -> tuple[Alignment, tuple[str, ...]]:
+    """What `align` asks for, and what to know of units that stay.
+
+    On one processor, so that sums have the same bits, and ties the same winner, wherever it is found.
+
+    Raises:
+        RecipeError, InputError: as `network`; or the two models do not fit together.
+    """
+    if (align.data is not None) != (align.method in NEEDS_DATA):
+        hint = f"`{', '.join(NEEDS_DATA)}` needs inputs, other methods take none."
+        raise RecipeError(f"method `{align.method}` {'with' if align.data else 'without'} `data`", hint=hint)
+    batches: Batches = ()
+    if align.data is not None:
+        batches, build = _fed(a, align.data, build)
+    one, other = (network(source, align.groups, build) for source in (a, b))
     with one_processor():
-        return found_alignment(a, b, method, seed=seed, starts=starts)
+        found = found_alignment(one, other, align.method, seed=align.seed, starts=align.starts, batches=batches)
+    return found, other.left
+
+
+def _fed(source: Source, data: str, build: Build | None) -> tuple[Batches, Build]:
+    """Inputs in batches, and the network called with one: only a network with numbers in it can be run."""
+    architecture = build() if build else architecture_of(source.folder, source.label, device="cpu")
+    batches = read_inputs(Path(data), architecture, source.folder, _LENGTH).batches(_BATCH, _INPUTS)
+    if not batches:
+        raise InputError("holds no inputs", where=data, hint="give some hundreds.")
+    first = batches[0]
+    named, placed = (first, ()) if isinstance(first, Mapping) else ({}, first)
+    return batches, lambda: architecture._replace(inputs=tuple(placed), options=named)
 
 
 def saved_in(recipe: Recipe, folder: Path, alignments: Mapping[str, Alignment]) -> Recipe:
@@ -140,7 +174,6 @@ def _loaded(path: Path) -> Known:
 
 
 def _found(align: AlignSpec, source: Source, goal: Source) -> Known:
-    a, b = network(goal, align.groups), network(source, align.groups)
-    one = found_between(a, b, align.method, align.seed, align.starts)
-    told_by = (*goal.files(), *([Path(align.groups)] if align.groups else []))
-    return one, told_by, (told_of(goal.label, source.label, one), *(f"{source.label}: {note}" for note in b.left))
+    one, left = found_between(goal, source, align)
+    told_by = (*goal.files(), *(Path(path) for path in (align.groups, align.data) if path))
+    return one, told_by, (told_of(goal.label, source.label, one), *(f"{source.label}: {note}" for note in left))

@@ -103,8 +103,8 @@ def _align(align: AlignSpec, path: str) -> str | dict[str, Any]:
     """A saved alignment by its path; one that is to be found by what it takes to find it again."""
     if align.path:
         return path
-    groups = {"groups": align.groups} if align.groups else {}
-    return {"to": align.to, "method": align.method, "seed": align.seed, "starts": align.starts, **groups}
+    files = {key: path for key, path in (("groups", align.groups), ("data", align.data)) if path}
+    return {"to": align.to, "method": align.method, "seed": align.seed, "starts": align.starts, **files}
 
 
 def _adapter(adapter: AdapterSpec, path: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from .ligate_tokenizer import UNION, tokenizer
 TOP = ("sources", "merge", "steps", "output", "seed")
 SOURCE = ("path", "revision", "adapter", "strip_prefix", "alias", "fill", "align")
 ADAPTER = ("path", "revision", "scale")
-ALIGN = ("path", "to", "method", "seed", "starts", "groups")
+ALIGN = ("path", "to", "method", "seed", "starts", "groups", "data")
 STEP = ("name", "method", "base", "models", "parameters", "slices", "dtype")
 SLICE = ("layers", "method", "base", "parameters", "stack")
 OUTPUT = ("dtype", "shard_size", "donor", "tokenizer", "chat_template", "drop")
@@ -147,6 +147,7 @@ def _align(reading: _Labels, item: Item | None) -> AlignSpec | None:
         reading.whole(fields.get("seed"), "`seed`", AlignSpec.seed),
         starts,
         reading.text(fields.get("groups"), "`groups`"),
+        reading.text(fields.get("data"), "`data`"),
     )
 
 
