@@ -38,7 +38,8 @@ __all__ = ["Matching", "assignment", "similarity", "weight_matching"]
 _SWEEPS = 100
 _GAIN = 1e-12  # a share of the score: less is rounding
 _TURN_GAIN = 1e-9  # rotations come nearer and nearer
-_WIDE = 2**28  # numbers; larger networks are compared in float32, and not kept in memory
+_WIDE = 2**28  # numbers; larger networks are compared in float32
+_KEPT = 2**28  # numbers of moved weights that are kept in memory
 _STRETCH = ("invertible", "rotary")
 _LEAST_SCALE = 1e-3  # of the largest: a norm's weight near zero cannot be divided by
 
@@ -119,8 +120,9 @@ class _Pair:
         shapes: Mapping[str, torch.Size],
     ) -> None:
         self.groups = outer_first(groups)
-        self._keep = sum(shape.numel() for shape in shapes.values()) <= _WIDE
-        dtype = torch.float64 if self._keep else torch.float32
+        self.first_seen = {group.name: index for index, group in enumerate(groups)}
+        self.large = sum(shape.numel() for shape in shapes.values()) > _WIDE
+        dtype = torch.float32 if self.large else torch.float64
         self._stretched = [group for group in self.groups if group.kind in _STRETCH]
         self.a, self._b = _Folded(a, self.groups, dtype), _Folded(b, self.groups, dtype)
         self._balance = {group.name: balance(self.a, group) for group in self._stretched}
@@ -140,8 +142,9 @@ class _Pair:
         if name in self._moved:
             return self._moved[name]
         value = mapped(name, self._b[name], [_map(group, self.orders[group.name]) for group in self._on[name]])
-        if self._keep:
-            self._moved[name] = value
+        while self._moved and sum(self.sizes[each] for each in self._moved) + self.sizes[name] > _KEPT:
+            self._moved.pop(next(iter(self._moved)))
+        self._moved[name] = value
         return value
 
     def on(self, name: str) -> list[Group]:
