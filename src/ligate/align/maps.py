@@ -21,14 +21,15 @@ Kind = Literal["permutation", "signed", "rotary", "orthogonal", "invertible"]
 """What a group's units may undergo. `rotary`: units j and j + size/2 turn and grow together, by any angle and factor,
 as rotary position embeddings allow. `orthogonal`: scales of norms are folded into what reads them on the way."""
 
-Role = Literal["writes", "reads", "scales"]
+Role = Literal["writes", "reads", "scales", "both"]
 
 
 class Place(NamedTuple):
     """Where the units of a group lie: on axis `dim` of a tensor, seen as `sizes`, they are its factor `factor`.
 
     Args:
-        role: what the axis does with the units; `scales` is the weight of a norm, one number per unit.
+        role: what the axis does with the units; `scales` is the weight of a norm, one number per unit; `both` is a
+            table that is looked up and later reads (tied embeddings): such units need maps with `write` = `read`.
         over: dim and factor of what counts the copies of the group, if it has several: heads on the same axis, experts
             on another (all of that axis).
         scale: the tensor that scales the units just before this place reads them.

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ligate.align.maps import Group, Kind, Place
+from ligate.align.maps import Group, Kind, Place, Role
 from ligate.core.errors import InputError
 
 from .atoms import Axis, numbers
@@ -253,10 +253,7 @@ class _Groups:
     def _group(self, atom: int, found: Sequence[tuple[Place, int]]) -> Group:
         """Which side `write` is meant for: that of the first axis that brings the units forth."""
         side = next((side for place, side in found if place.role == "writes"), found[0][1])
-        places = tuple(
-            place if place.role == "scales" else place._replace(role="writes" if one == side else "reads")
-            for place, one in found
-        )
+        places = tuple(place._replace(role=_sided(place.role, one == side)) for place, one in found)
         self._names[atom] = str(places[0])
         kind = self._kind(2 * atom) or "permutation"
         copies = [self._atoms.size((2 * other,)) for other in sorted(self._copies[atom])]
@@ -295,6 +292,15 @@ class _Groups:
 
     def _sizes(self, axis: Axis) -> tuple[int, ...]:
         return tuple(self._atoms.size((part,)) for part in axis)
+
+
+def _sided(role: Role, writes: bool) -> Role:
+    """The role of an axis on the side of what writes, or on the other; one that is read on that side does both."""
+    if role == "scales":
+        return role
+    if role == "reads" and writes:
+        return "both"
+    return "writes" if writes else "reads"
 
 
 def _doubles(model: nn.Module) -> dict[str, str]:

@@ -268,3 +268,9 @@ def test_what_is_seen_of_a_group_are_values_with_its_units():
         ("linear", 1, (6,), 0),
         ("gelu", 1, (6,), 0),
     ]
+
+
+def test_tied_tables_bring_units_forth_and_read_them():
+    torch.manual_seed(0)
+    (stream,) = (group for group in symmetries(Branches(), (IDS,)).groups if group.size == 12)
+    assert [place.tensor for place in stream.places if place.role == "both"] == ["table.weight"]
