@@ -121,7 +121,7 @@ def ot_fusion(
     pairs = partners(groups_a, groups_b)
     _same_elsewhere(a, b, pairs)
     for pair in pairs:
-        _one_sided(pair, a)
+        _two_sided(pair)
     fusion = _Fusion(a, b, [pair for pair in pairs if pair.a.kind != "rotary"], how, seen)
     fusion.run()
     return Transport(tuple(fusion.maps()), fusion.couplings, fusion.costs)
@@ -228,14 +228,11 @@ def _same_elsewhere(a: Mapping[str, Tensor], b: Mapping[str, Tensor], pairs: Seq
             )
 
 
-def _one_sided(pair: Partners, a: Mapping[str, Tensor]) -> None:
-    """Refuse other widths where one tensor has to be both `write` and `read`, which then differ."""
+def _two_sided(pair: Partners) -> None:
+    """Refuse other widths where one tensor has to be moved by `write` and by `read`, which then differ."""
     group = pair.a
-    if group.size == pair.b.size:
-        return
-    stored = {place.tensor for place in group.places if place.tensor in a}
-    tied = len({a[name].data_ptr() for name in stored}) < len({place.tensor for place in group.places})
-    if tied or (group.copies > 1 and group.kind == "orthogonal"):
+    fused = group.copies > 1 and group.kind == "orthogonal"  # queries and keys in one
+    if group.size != pair.b.size and (fused or any(place.role == "both" for place in group.places)):
         raise InputError(
             f"goes from {pair.b.size} to {group.size} units, and one tensor both brings them forth and reads them",
             where=f"group {group.name}",
