@@ -155,17 +155,16 @@ def names_of(model: nn.Module, stored: Mapping[str, Header]) -> Names:
     parts = _parts_of(model)
     outer = _outer(tuple(state), tuple(stored))
     for name, value in state.items():
-        pieces = [outer(piece) for piece in parts.get(name, (name,))]
-        if outer(name) in stored:
-            found[name] = outer(name)
-        elif len(pieces) == 1 and pieces[0] in stored:
-            found[name] = pieces[0]
-        elif all(piece in stored for piece in pieces):
-            joined[name] = Parts(tuple(value.shape), tuple(pieces))
-    held = {id(state[name]): name for name in reversed([*found, *joined])}
-    doubles = {
-        name: held[id(value)] for name, value in state.items() if name not in {**found, **joined} and id(value) in held
-    }
+        pieces = parts.get(name, (name,))
+        ways = [(name,), pieces, (outer(name),), tuple(map(outer, pieces))]
+        held = next((way for way in ways if all(piece in stored for piece in way)), ())
+        if len(held) == 1:
+            found[name] = held[0]
+        elif held:
+            joined[name] = Parts(tuple(value.shape), held)
+    first = {id(state[name]): name for name in reversed([*found, *joined])}
+    known = {**found, **joined}
+    doubles = {name: first[id(value)] for name, value in state.items() if name not in known and id(value) in first}
     return Names(found, joined, doubles)
 
 
