@@ -4,8 +4,11 @@
 
     min over w   1/(2 n) |y - Z w|^2 + strength |w|_1
 
-by coordinate descent on Z^T Z / n and Z^T y / n, for all units of b side by side. Correlations are what a strength is
-compared with: at or above the largest |c_ij| of a unit nothing is used for it, at 0 it is least squares.
+Correlations are what a strength is compared with: at or above the largest |c_ij| of a unit nothing is used for it, at 0
+it is least squares. Solved from Z^T Z / n and Z^T y / n for all units of b side by side, by proximal gradient steps with
+momentum ("A Fast Iterative Shrinkage-Thresholding Algorithm", Beck and Teboulle, SIAM J. Imaging Sciences 2009), begun
+anew where it points uphill ("Adaptive Restart for Accelerated Gradient Schemes", arXiv 1204.3982): units of trained
+networks resemble each other, and coordinates one by one took ten times as long.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 STRENGTHS = (0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
 HELD = 0.2
-_SWEEPS, _LEAST = 200, 1e-4  # standardised units have weights about 1
+_STEPS, _LOOK, _LEAST = 5000, 10, 1e-5
 
 
 class Prediction(NamedTuple):
@@ -33,7 +36,7 @@ class Prediction(NamedTuple):
         error: |y - Z w|^2 / |y|^2 on samples that were held back: 0 is perfect, 1 what predicting the mean does.
         fitted: the same on the samples it was fitted on.
         used: units of a with a weight that is not zero.
-        settled: whether the descent ended because nothing moved any more, not because of its limit of sweeps.
+        settled: whether the conditions of the minimum hold to 1e-5 of a correlation, or the limit of steps was met.
     """
 
     strength: float
@@ -75,20 +78,17 @@ def lasso(square: Tensor, products: Tensor, strength: float, start: Tensor | Non
     >>> lasso(torch.eye(2), torch.tensor([[0.7], [0.2]]), 0.5)[0].flatten()
     tensor([0.2000, 0.0000])
     """
-    weights = torch.zeros_like(products) if start is None else start.clone()
-    rest = products - square @ weights
-    lengths = square.diagonal()
-    for _ in range(_SWEEPS):
-        moved = 0.0
-        for unit in (lengths > 0).nonzero().flatten().tolist():
-            wanted = rest[unit] + lengths[unit] * weights[unit]
-            step = torch.nn.functional.softshrink(wanted, strength) / lengths[unit] - weights[unit]
-            if (largest := float(step.abs().max())) > 0:
-                weights[unit] += step
-                rest.addr_(square[:, unit], step, alpha=-1)
-                moved = max(moved, largest)
-        if moved < _LEAST:
-            return weights, True
+    weights = torch.zeros_like(products) if start is None else start
+    steepest = max(float(torch.linalg.eigvalsh(square.double())[-1]), 1e-12)
+    ahead, pace = weights, torch.ones_like(products[:1])
+    for step in range(1, _STEPS + 1):
+        new = torch.nn.functional.softshrink(ahead + (products - square @ ahead) / steepest, strength / steepest)
+        if step % _LOOK == 0 and float((ahead - new).abs().max()) * steepest < _LEAST:
+            return new, True
+        uphill = ((ahead - new) * (new - weights)).sum(0, keepdim=True) > 0
+        faster = (1 + (1 + 4 * pace.square()).sqrt()) / 2
+        ahead = new + torch.where(uphill, 0.0, (pace - 1) / faster) * (new - weights)
+        weights, pace = new, torch.where(uphill, 1.0, faster)
     return weights, False
 
 
