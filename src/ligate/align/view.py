@@ -197,30 +197,37 @@ def _header_of(name: str, header: Header, maps: Sequence[AxisMap], inner: Source
     shape = list(header.shape)
     for each in maps:
         for place in each.group.places:
-            if place.tensor == name and each.write.is_floating_point():
-                shape[place.dim] = shape[place.dim] // each.group.size * each.write.shape[-2]
+            if place.tensor == name:
+                _widen(shape, place, each)
     dtype = _WIDER.get(header.dtype, header.dtype)
     native = None if dtype == header.dtype else header.native
     return Header(dtype, tuple(shape), rounds_to=native or header.rounds_to)
 
 
 def _require_places(source: Source, alignment: Alignment) -> None:
-    """Every place must lie on an axis of the model."""
+    """Every place must lie on an axis of the model, as wide as the maps before have made it."""
     headers = source.headers()
+    shapes = {name: list(header.shape) for name, header in headers.items()}
     for each in alignment.maps:
         for place in each.group.places:
             if place.tensor not in headers:
                 text = f"the alignment speaks of {place.tensor!r}, which the model lacks"
                 hint = f"{nearest(place.tensor, headers)} Was it made for another model?".strip()
                 raise InputError(text, where=f"model {source.label}", hint=hint)
-            if not _fits(headers[place.tensor], place, each.group.copies):
-                text = f"has the shape {list(headers[place.tensor].shape)}, the alignment expects {place}"
+            if not _fits(shapes[place.tensor], place, each.group.copies):
+                text = f"has the shape {shapes[place.tensor]}, the alignment expects {place}"
                 hint = "the alignment was made for a model of another width."
                 raise InputError(text, hint=hint).inside(tensor=place.tensor, model=source.label)
+        for place in each.group.places:
+            _widen(shapes[place.tensor], place, each)
 
 
-def _fits(header: Header, place: Place, copies: int) -> bool:
-    shape = header.shape
+def _widen(shape: list[int], place: Place, each: AxisMap) -> None:
+    if each.write.is_floating_point():
+        shape[place.dim] = shape[place.dim] // each.group.size * each.write.shape[-2]
+
+
+def _fits(shape: Sequence[int], place: Place, copies: int) -> bool:
     if any(dim >= len(shape) for dim in (place.dim, *(dim for dim, _ in place.over))):
         return False
     counted = [place.sizes[factor] if dim == place.dim else shape[dim] for dim, factor in place.over]

@@ -161,6 +161,18 @@ def test_rows_that_stay_together_are_read_together():
     assert source.asked == [10 * 8 * 4] * 10
 
 
+def test_two_maps_may_widen_one_axis_one_after_the_other():
+    heads = Group("heads", 2, (Place("v", 0, (2, 3), 0),))
+    inside = Group("inside", 3, (Place("v", 0, (4, 3), 1, over=((0, 0),)),), copies=4)
+    maps = AxisMap(heads, mixing(4, 2), mixing(4, 2)), AxisMap(inside, mixing(5, 3).repeat(4, 1, 1), mixing(5, 3))
+    tensors = {"v": numbers((6, 7), torch.float64)}
+    view = Moved(MemorySource("b", tensors), Alignment(maps, MADE))
+    assert view.headers()["v"].shape == (20, 7)
+    assert whole(view, "v") == raw(applied(tensors, maps)["v"])
+    with pytest.raises(InputError, match=r"has the shape \[6, 7\], the alignment expects v"):
+        Moved(MemorySource("b", tensors), Alignment(maps[1:], MADE))
+
+
 def test_a_mixed_tensor_is_made_once_for_all_of_its_ranges_and_threads():
     group = Group("g", 16, (Place("w", 0, (16,), 0),))
     source = Counted({"w": numbers((16, 8))})
