@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.fx import Node
+from torch import fx  # not `from torch.fx`: where torch is loaded when it is first used, that would load its part twice
 from torch.fx.node import map_arg
 
 from ligate.core.errors import InputError
@@ -69,7 +69,7 @@ def require_evaluation(program: Any) -> None:
             )
 
 
-def operation(node: Node) -> str:
+def operation(node: fx.Node) -> str:
     """`linear` of `aten.linear.default`."""
     target = str(node.target)
     return target.split(".")[1] if target.startswith("aten.") else target
@@ -77,13 +77,13 @@ def operation(node: Node) -> str:
 
 def weight_of(program: Any, arg: Any) -> str:
     """The name of the weight or buffer that an argument of an operation is; empty for anything else."""
-    if not isinstance(arg, Node):
+    if not isinstance(arg, fx.Node):
         return ""
     signature = program.graph_signature
     return signature.inputs_to_parameters.get(arg.name) or signature.inputs_to_buffers.get(arg.name) or ""
 
 
-def _compute(node: Node, values: Sequence[dict[str, Any]], look: Look | None) -> None:
+def _compute(node: fx.Node, values: Sequence[dict[str, Any]], look: Look | None) -> None:
     target: Any = node.target
     for each in values:
         args, options = map_arg((node.args, dict(node.kwargs)), lambda arg, own=each: own[arg.name])
@@ -118,7 +118,7 @@ def _given(program: Any, batch: Inputs) -> dict[str, Any]:
     return {name: _fitting(named[name], node, f"input {name}") for name, node in wanted.items()}
 
 
-def _placeholders(program: Any) -> list[tuple[Node, Any]]:
+def _placeholders(program: Any) -> list[tuple[fx.Node, Any]]:
     nodes = [node for node in program.graph.nodes if node.op == "placeholder"]
     return list(zip(nodes, program.graph_signature.input_specs, strict=True))
 
@@ -136,7 +136,7 @@ def _weight(program: Any, name: str, weights: Mapping[str, Tensor]) -> Any:
     raise InputError("is not among the weights", where=f"tensor {name}", hint="give all weights of the traced network.")
 
 
-def _fitting(value: Any, node: Node, where: str) -> Any:
+def _fitting(value: Any, node: fx.Node, where: str) -> Any:
     """In the type of the trace, on whose casts the graph relies."""
     like = node.meta.get("val")
     if not isinstance(like, torch.Tensor) or not isinstance(value, torch.Tensor):
