@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from running import ligate as ligate_process
+
 pytest.importorskip("scipy")
 
 NETWORK = """
@@ -120,3 +122,19 @@ def test_an_earlier_result_is_replaced_on_request(mlp, fine, ligate):
     assert ligate("align", ONE, TWO, "out", "--groups", "groups.yaml").code == 5
     fine("align", ONE, TWO, "out", "--groups", "groups.yaml", "--overwrite")
     assert ligate("align", ONE, TWO, "out", "--use", "out", "--overwrite").code == 0
+
+
+def test_a_process_of_its_own_loads_what_it_needs(mlp):
+    """Torch is loaded late there, and transformers in the midst of it."""
+    import numpy as np
+
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        vocab_size=9, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2
+    )
+    transformers.BertModel(config).save_pretrained(mlp / "bert")
+    assert "invertible" in ligate_process(["align", "bert", "--print"], mlp).stdout
+    assert "every group keeps" in ligate_process(["align", "bert", "--check"], mlp).stdout
+    np.savez(mlp / "inputs.npz", input_ids=np.arange(36).reshape(9, 4) % 9)
+    words = ["align", "bert", "bert", "out", "--method", "activations", "--data", "inputs.npz"]
+    assert "in the same coordinates already" in ligate_process(words, mlp).stdout

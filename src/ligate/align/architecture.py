@@ -125,7 +125,7 @@ def _class_and_config(path: Path) -> tuple[Any, Any]:
         raise InputError("transformers is needed to know this network", where=str(path), hint=hint) from None
     names = told.get("architectures")
     name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else "AutoModel"
-    kind = getattr(transformers, name, None) if name.isidentifier() else None
+    kind = _attribute(transformers, name) if name.isidentifier() else None
     if kind is None:
         own = " It needs code of its own, which is not run here." if told.get("auto_map") else ""
         text = f"transformers {transformers.__version__} knows no `{name}`.{own}"
@@ -135,6 +135,14 @@ def _class_and_config(path: Path) -> tuple[Any, Any]:
             return kind, transformers.AutoConfig.from_pretrained(path.parent, trust_remote_code=False)
     except Exception as error:  # whatever a config makes transformers say
         raise _unbuilt(path, error) from error
+
+
+def _attribute(library: Any, name: str) -> Any:
+    """None also where what the library needs for it is not installed."""
+    try:
+        return getattr(library, name, None)
+    except ImportError:
+        return None
 
 
 def _built(kind: Any, config: Any, path: Path, device: str) -> Architecture:

@@ -10,12 +10,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ligate.align.alignment import NAME, Alignment, lines, load, save
 from ligate.align.architecture import Architecture, architecture_of
 from ligate.align.finding import ALIKE, NEEDS_DATA, Network, found_alignment, given_network, traced_network
-from ligate.align.running import Inputs
 from ligate.align.view import in_coordinates
 from ligate.core.errors import InputError, LigateError, RecipeError
 from ligate.core.tensors import Source
@@ -26,10 +25,13 @@ from .inputs import read_inputs
 from .parallel import one_processor
 from .sources import Sources, flat
 
+if TYPE_CHECKING:
+    from ligate.align.running import Inputs
+
 _INPUTS, _BATCH, _LENGTH = 512, 16, 64  # inputs in all and at once; tokens of one
 
 Build = Callable[[], Architecture]
-Batches = Sequence[Inputs]
+Batches: TypeAlias = "Sequence[Inputs]"
 
 
 @dataclass(frozen=True)
