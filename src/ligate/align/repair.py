@@ -142,7 +142,7 @@ def correcting(
             gain, shift = _correction(_Sums().add(values, layer.dim).statistics(), target[layer.weight], layer.bias)
             if note:
                 note(layer, gain, shift)
-            return [_affine(each, gain, shift, layer.dim) for each in values]
+            return [_affine(each, gain.to(each.dtype), shift.to(each.dtype), layer.dim) for each in values]
         if node in norms:
             norm = norms[node]
             now = measured[norm.before]
@@ -156,24 +156,28 @@ def correcting(
 
 
 class _Sums:
-    """Of numbers of units and of their squares."""
+    """Of numbers of units and of their squares, from one of their samples: exact for what never changes."""
 
     def __init__(self) -> None:
+        self._origin: Tensor | None = None
         self._count, self._sum, self._squares = 0, torch.zeros(()), torch.zeros(())
 
     def add(self, values: Sequence[Tensor], dim: int) -> _Sums:
         """`dim` is the axis of the units."""
         for each in values:
-            rows = each.movedim(dim, -1).flatten(0, -2).double()
+            rows = each.movedim(dim, -1).flatten(0, -2)
+            if self._origin is None:
+                self._origin = rows[0].detach()
+            rows = rows - self._origin
             self._count += len(rows)
-            self._sum = self._sum + rows.sum(0)
-            self._squares = self._squares + rows.square().sum(0)
+            self._sum = self._sum + rows.sum(0, dtype=torch.float64)
+            self._squares = self._squares + rows.square().sum(0, dtype=torch.float64)
         return self
 
     def statistics(self) -> Statistics:
         mean = self._sum / self._count
         variance = (self._squares / self._count - mean.square()).clamp(min=_LEAST**2)
-        return Statistics(mean, variance.sqrt(), self._count)
+        return Statistics(mean if self._origin is None else mean + self._origin, variance.sqrt(), self._count)
 
 
 def _correction(now: Statistics, target: Statistics, bias: str) -> tuple[Tensor, Tensor]:
@@ -184,11 +188,10 @@ def _correction(now: Statistics, target: Statistics, bias: str) -> tuple[Tensor,
 
 def _folded(weights: Mapping[str, Tensor], layer: Layer, gain: Tensor, shift: Tensor) -> dict[str, Tensor]:
     weight = weights[layer.weight]
-    zero = torch.zeros_like(shift)
-    found = {layer.weight: _affine(weight, gain, zero, layer.rows - weight.ndim)}
+    found = {layer.weight: _affine(weight.double(), gain, torch.zeros_like(shift), layer.rows - weight.ndim)}
     if layer.bias:
-        found[layer.bias] = _affine(weights[layer.bias], gain, shift, -1)
-    return found
+        found[layer.bias] = _affine(weights[layer.bias].double(), gain, shift, -1)
+    return {name: value.to(weights[name].dtype) for name, value in found.items()}
 
 
 def _kept(weights: Mapping[str, Tensor], norm: Norm, mean: Tensor, variance: Tensor) -> dict[str, Tensor]:
@@ -202,10 +205,10 @@ def _renormed(value: Tensor, weights: Mapping[str, Tensor], norm: Norm, mean: Te
     root = (variance + norm.eps).sqrt()
     gain = (weights[norm.variance].double() + norm.eps).sqrt() / root
     shift = bias - gain * bias + (weights[norm.mean].double() - mean) * weight / root
-    return _affine(value, gain, shift, 1 - value.ndim)
+    return _affine(value, gain.to(value.dtype), shift.to(value.dtype), 1 - value.ndim)
 
 
 def _affine(value: Tensor, gain: Tensor, shift: Tensor, dim: int) -> Tensor:
     """gain * value + shift, unit by unit; `dim`, counted from behind, is the axis of the units."""
     shape = [-1, *[1] * (-1 - dim)]
-    return (value.double() * gain.reshape(shape) + shift.reshape(shape)).to(value.dtype)
+    return value * gain.reshape(shape) + shift.reshape(shape)
