@@ -2,7 +2,7 @@
 
 Where maps are orders, no number is ever computed: rows are read where they lie and their elements put in order, so that
 any dtype comes out bit by bit and a read costs the memory of its rows only. A tensor that a matrix mixes, or whose
-experts are ordered each in its own way, is read and mapped whole, and kept while neighbouring ranges are asked for.
+experts are ordered each in its own way, is mapped as a whole, or by rows where they stay, and kept for a while.
 Matrices compute in float64; 16-bit numbers are then handed out as float32, so that only the result of a merge rounds.
 """
 
@@ -12,6 +12,7 @@ import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,9 +24,13 @@ from ligate.io.views import View
 
 from .alignment import Alignment
 from .maps import AxisMap, Place, mapped
-from .stored import Apart, Joined, read_tensor
+from .stored import Apart, Joined
 
-_LEAST = 64 << 20  # bytes of mapped tensors that are kept at any rate
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_LEAST = 64 << 20  # bytes of computed pieces that are kept at any rate
+_PIECE = 1 << 22  # elements that are computed together where rows stay
 _WIDER = {"F16": "F32", "BF16": "F32"}
 _CARRIERS = {1: "uint8", 2: "int16", 4: "int32", 8: "int64"}
 
@@ -54,12 +59,11 @@ class Moved(View):
         self._ordered = {
             name: _Ordered(name, stored[name], maps, inner) for name, maps in found.items() if _by_axes(name, maps)
         }
-        self._mapped = {name: maps for name, maps in found.items() if name not in self._ordered}
-        shown = {name: _header_of(name, stored[name], maps, inner) for name, maps in self._mapped.items()}
+        rest = {name: maps for name, maps in found.items() if name not in self._ordered}
+        self._computed = {name: _Computed(name, maps, inner) for name, maps in rest.items()}
+        shown = {name: one.header for name, one in self._computed.items()}
         self._headers = {name: shown.get(name, header) for name, header in stored.items()}
-        most = max((header.nbytes for header in shown.values()), default=0)
-        self._kept = Recent(max(_LEAST, 2 * most))
-        self._locks = {name: threading.Lock() for name in shown}
+        self._kept = Recent(max(_LEAST, 2 * max((one.piece_bytes for one in self._computed.values()), default=0)))
 
     def headers(self) -> Mapping[str, Header]:
         return self._headers
@@ -67,35 +71,73 @@ class Moved(View):
     def read_into(self, name: str, start: int, out: memoryview) -> None:
         if name in self._ordered:
             self._ordered[name].read_into(start, out)
-        elif name in self._mapped:
-            (whole,) = self._whole(name)
-            first = start * itemsize(self._headers[name].dtype)
-            out[:] = whole[first : first + len(out)].data
+        elif name in self._computed:
+            self._computed[name].read_into(start, out, self._kept)
         else:
             self._inner.read_into(name, start, out)
 
     def prefetch(self, name: str, start: int, stop: int) -> None:
         if name in self._ordered and not self._ordered[name].in_place:
             return
-        if name in self._mapped:
-            start, stop = 0, self._inner.headers()[name].numel
+        if name in self._computed:
+            start, stop = self._computed[name].stored_range(start, stop)
         self._inner.prefetch(name, start, stop)
 
     def files(self) -> Sequence[Path]:
         return (*self._inner.files(), *self._told_by)
 
-    def _whole(self, name: str) -> tuple[np.ndarray, ...]:
-        with self._locks[name]:  # two threads that read one tensor map it once
-            return self._kept.get(name, lambda: (self._made(name),))
 
-    def _made(self, name: str) -> np.ndarray:
+class _Computed:
+    """A tensor that maps make anew: as a whole or, where they leave the first axis as it is, some rows at a time.
+
+    Pieces do not depend on what is asked for, so that their numbers never do.
+    """
+
+    def __init__(self, name: str, maps: Sequence[AxisMap], inner: Source) -> None:
+        stored = inner.headers()[name]
+        self.header = _header_of(name, stored, maps, inner)
+        self._name, self._maps, self._inner = name, maps, inner
+        self._stored = stored
+        self._row = math.prod(self.header.shape[1:])
+        by_rows = all(0 not in (place.dim, *(dim for dim, _ in place.over)) for place in _places(name, maps))
+        self._rows = max(1, _PIECE // max(self._row, 1)) if by_rows else self.header.shape[0]
+        self._locks: dict[str, threading.Lock] = {}
+
+    @property
+    def piece_bytes(self) -> int:
+        return self._rows * self._row * itemsize(self.header.dtype)
+
+    def read_into(self, start: int, out: memoryview, kept: Recent) -> None:
+        size, piece = itemsize(self.header.dtype), self._rows * self._row
+        at, stop = start, start + len(out) // size
+        while at < stop:
+            number = at // piece
+            end = min((number + 1) * piece, stop)
+            first = (at - number * piece) * size
+            part = self._piece(number, kept)[first : first + (end - at) * size]
+            out[(at - start) * size : (end - start) * size] = part.data
+            at = end
+
+    def stored_range(self, start: int, stop: int) -> tuple[int, int]:
+        """What has to be read for elements [start, stop)."""
+        if self._rows == self.header.shape[0]:
+            return 0, self._stored.numel
+        row = math.prod(self._stored.shape[1:])
+        return start // self._row * row, -(-stop // self._row) * row
+
+    def _piece(self, number: int, kept: Recent) -> np.ndarray:
+        key = f"{number} {self._name}"
+        with self._locks.setdefault(key, threading.Lock()):  # two threads that want one piece make it once
+            return kept.get(key, lambda: (self._made(number * self._rows),))[0]
+
+    def _made(self, row: int) -> np.ndarray:
         import torch
 
-        maps, value = self._mapped[name], read_tensor(self._inner, name)
-        if _only_orders(maps):  # what the bytes mean does not matter, and torch cannot index every dtype
-            value = mapped(name, value.view(getattr(torch, _CARRIERS[value.element_size()])), maps)
+        value = _read_rows(self._inner, self._name, row, row + self._rows)
+        if _only_orders(self._maps):  # what the bytes mean does not matter, and torch cannot index every dtype
+            value = mapped(self._name, value.view(getattr(torch, _CARRIERS[value.element_size()])), self._maps)
         else:
-            value = mapped(name, value.to(torch_dtype(self._headers[name].dtype)), maps)
+            value = mapped(self._name, value.to(torch_dtype(self.header.dtype)), self._maps)
         return value.contiguous().view(-1).view(torch.uint8).numpy()
 
 
@@ -132,6 +174,20 @@ class _Ordered:
             rows = pieces[:, self._within]
         skip = (start - first * self._row) * self._size
         out[:] = rows.reshape(-1)[skip : skip + len(out)].data
+
+
+def _read_rows(source: Source, name: str, first: int, last: int) -> Tensor:
+    import torch
+
+    header = source.headers()[name]
+    shape = (min(last, header.shape[0]) - first, *header.shape[1:])
+    value = torch.empty(shape, dtype=torch_dtype(header.dtype))
+    source.read_into(name, first * math.prod(shape[1:]), value.view(-1).view(torch.uint8).numpy().data)
+    return value
+
+
+def _places(name: str, maps: Sequence[AxisMap]) -> list[Place]:
+    return [place for each in maps for place in each.group.places if place.tensor == name]
 
 
 def _flat_index(orders: Sequence[np.ndarray | None], sizes: Sequence[int]) -> np.ndarray | None:

@@ -199,3 +199,17 @@ def test_an_alignment_of_another_model_is_refused(place, told):
     alignment = Alignment((reordered(Group("g", 4, (place,)), torch.arange(4)),), MADE)
     with pytest.raises(InputError, match=told):
         Moved(MemorySource("b", {"weight": torch.zeros(5, 4)}), alignment)
+
+
+def test_rows_that_stay_are_computed_some_at_a_time_and_always_alike(monkeypatch):
+    monkeypatch.setattr("ligate.align.view._PIECE", 24)  # three rows
+    group = Group("columns", 8, (Place("w", 1, (8,), 0),))
+    each = AxisMap(group, mixing(6, 8), mixing(6, 8))
+    tensors = {"w": numbers((10, 8), torch.bfloat16)}
+    source = Counted(tensors)
+    view = Moved(source, Alignment((each,), MADE))
+    wanted = (tensors["w"].double() @ each.write.mT).float()
+    part = read(view, "w", 20, 31)
+    assert max(source.asked) <= 4 * 8 * 2 and sum(source.asked) < 10 * 8 * 2
+    assert whole(view, "w")[20 * 4 : 31 * 4] == part
+    torch.testing.assert_close(torch.frombuffer(bytearray(whole(view, "w")), dtype=torch.float32).view(10, 6), wanted)
