@@ -12,7 +12,7 @@ import torch
 
 from .gauge import balance
 from .maps import AxisMap, Group, applied
-from .matching import carried, inside_of, outer_first
+from .matching import carried, inside_of, outer_first, turns
 from .solving import best
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ class Balanced(NamedTuple):
 
 
 def balanced(tensors: Mapping[str, Tensor], groups: Sequence[Group]) -> Balanced:
-    moves = {group.name: balance(tensors, group) for group in groups if group.kind in ("invertible", "rotary")}
+    """Scales of norms count as part of what reads them, where units may turn: there they are no property of units."""
+    whole = {**tensors, **_folded(tensors, groups)}
+    moves = {group.name: balance(whole, group) for group in groups if group.kind in ("invertible", "rotary")}
     maps = [
         AxisMap(group, moves[group.name], torch.linalg.inv(moves[group.name]).mT)
         for group in groups
@@ -36,20 +38,47 @@ def balanced(tensors: Mapping[str, Tensor], groups: Sequence[Group]) -> Balanced
     return Balanced(applied(tensors, maps), moves)
 
 
+def _folded(tensors: Mapping[str, Tensor], groups: Sequence[Group]) -> dict[str, Tensor]:
+    places = [place for group in groups if turns(group) for place in group.places if place.scale]
+    found: dict[str, Tensor] = {}
+    for place in places:
+        value = tensors[place.tensor]
+        shape = [-1 if dim == place.dim else 1 for dim in range(value.ndim)]
+        found[place.tensor] = value * tensors[place.scale].reshape(shape)
+    return found
+
+
 def turning(groups: Sequence[Group]) -> list[Group]:
     """The groups as they are between balanced networks."""
     return [group._replace(kind="orthogonal") if group.kind == "invertible" else group for group in groups]
 
 
 def told(orders: Mapping[str, Tensor], groups: Sequence[Group], a: Balanced, b: Balanced) -> dict[str, Tensor]:
-    """Maps between the networks as they were, from maps between the balanced ones: A^-1 R B for each copy."""
-    found, own = dict(orders), dict(b.moves)
+    """Maps between the networks as they were, A^-1 R B for each copy, from maps R between the balanced ones."""
+    return _between(orders, groups, _inverse(a.moves), b.moves)
+
+
+def turned(orders: Mapping[str, Tensor], groups: Sequence[Group], a: Balanced, b: Balanced) -> dict[str, Tensor]:
+    """Maps between the balanced networks from maps between the networks as they were: the nearest to A M B^-1."""
+    found = _between(orders, groups, a.moves, _inverse(b.moves))
+    nearest = {group.name: best(found[group.name], group.kind) for group in turning(groups) if group.name in b.moves}
+    return found | nearest
+
+
+def _between(
+    orders: Mapping[str, Tensor], groups: Sequence[Group], left: Mapping[str, Tensor], right: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """left R right; what is to the right belongs to the copies of B, which come in the order of their heads."""
+    found, own = dict(orders), dict(right)
     for group in outer_first(groups):
         if group.name in own:
-            turn = best(orders[group.name].double(), group.kind)
-            found[group.name] = torch.linalg.inv(a.moves[group.name]) @ turn @ own[group.name]
+            found[group.name] = left[group.name] @ orders[group.name].double() @ own[group.name]
             continue
         for inner in inside_of(group, groups):
             if inner.name in own:
                 own[inner.name] = carried(own[inner.name], inner, group, orders[group.name])
     return found
+
+
+def _inverse(moves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: torch.linalg.inv(move) for name, move in moves.items()}
