@@ -26,8 +26,9 @@ DOORS: Mapping[str, frozenset[str]] = {
     "engine": frozenset({"core"}),
     "recipe": frozenset({"core", "methods", "io", "engine"}),
     "align": frozenset({"core", "ops", "io"}),
+    "learn": frozenset({"core", "ops"}),
     "verbs": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align"}),
-    "bench": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "verbs"}),
+    "bench": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "learn", "verbs"}),
     "cli": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "verbs", "bench"}),
     # __init__ and __main__
     "face": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "verbs", "cli"}),

@@ -1,9 +1,9 @@
 """Merges learned by gradient, for any torch module: the third of the three choices.
 
-Each step (1) writes the merge of the present numbers into the module, tensor by tensor, (2) asks it batches of every
-task and lets the loss flow back to its weights, (3) carries each weight's gradient to the numbers by the vector-Jacobian
-product of that tensor's merge, with the experts streamed once more. So the memory is that of the module, its gradients
-and one tensor of all experts, whatever their number; of a mask, that of the mask.
+Each step (1) writes the merge of the present numbers into the module, tensor by tensor, (2) asks it a batch of every
+task and lets the loss flow back to its weights, (3) carries each weight's gradient to the numbers by the
+vector-Jacobian product of that tensor's merge, with the experts streamed once more. So the memory is that of the
+module, its gradients and one tensor of all experts, whatever their number; of a mask, that of the mask.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ class Batch(NamedTuple):
     expert: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """One of the tasks that the merge is to do.
 
     Args:
@@ -72,7 +71,7 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True)
 class Learned:
-    """The numbers of the best look, and how they came about. `ended` says why it stopped before the last step, or ''."""
+    """The numbers of the best look, and how they came about. `ended` says why it stopped before the last step."""
 
     numbers: Numbers
     curve: Sequence[Look]
@@ -212,9 +211,6 @@ def taught(module: nn.Module, experts: Sequence[Weights], tasks: Sequence[Task])
         with torch.no_grad():
             for name, one in parameters.items():
                 one.copy_(expert[name])
-            learning, stopping = (
-                [each._replace(expert=task.ask(each.inputs)) for each in side]
-                for side in (task.learning, task.stopping)
-            )
-        found.append(Task(task.name, task.ask, learning, stopping))
+            asked = [[each._replace(expert=task.ask(each.inputs)) for each in side] for side in task[2:]]
+        found.append(Task(task.name, task.ask, *asked))
     return found

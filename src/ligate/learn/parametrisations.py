@@ -32,7 +32,7 @@ class Parametrisation(Protocol):
 
 @dataclass(frozen=True)
 class Coefficients:
-    """W_0 + sum_i c_i tau_i, with a coefficient per expert, or per expert and tensor, or per expert and part of a tensor.
+    """W_0 + sum_i c_i tau_i, with a coefficient for each expert, or also for each tensor, or for each part of a tensor.
 
     Args:
         per: `task`: one for each expert (AdaMerging task-wise); `tensor`: one for each expert and tensor (AdaMerging
@@ -83,7 +83,7 @@ class Coefficients:
 
 @dataclass(frozen=True)
 class Masked:
-    """W_0 + sum_i c_i m / mean(m) tau_i: one mask in (0, 1) over all numbers, shared by the experts, besides coefficients.
+    """W_0 + sum_i c_i m / mean(m) tau_i: besides coefficients a mask in (0, 1) over all numbers, shared by the experts.
 
     Concrete subspace learning, arXiv 2312.06173, at the mean of its random mask: m = sigmoid(logits). The mask has as
     many numbers as the model; with Adam's two moments the learning needs three times that memory more.
