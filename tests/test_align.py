@@ -129,6 +129,16 @@ def test_a_model_and_itself_are_aligned_already(tmp_path):
     assert "fine-tunes of one base need no alignment" in found.notes[0]
 
 
+def test_any_number_of_threads_writes_the_same_bytes(tmp_path):
+    a = written("llama", tmp_path / "a")
+    b = moved_copy(a, tmp_path / "b")
+    one = align_models(a, b, tmp_path / "one", threads=1)
+    two = align_models(a, b, tmp_path / "two", threads=2)
+    assert one.digest == two.digest is not None
+    files = [(tmp_path / name / "alignment.safetensors").read_bytes() for name in ("one", "two")]
+    assert files[0] == files[1]
+
+
 # Networks that no library knows
 
 
