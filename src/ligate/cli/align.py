@@ -10,6 +10,7 @@ import typer
 
 from ligate.core.errors import RecipeError
 
+from .analyse import analyse as tell_analysis
 from .options import Json, Memory, Overwrite, Quiet, Threads
 from .progress import watcher
 from .show import say, say_json, table
@@ -43,6 +44,10 @@ def align(
     check: Annotated[
         bool, typer.Option("--check", help="Move each group of A at random: does its function stay? Else exit code 1.")
     ] = False,
+    analyse: Annotated[
+        bool, typer.Option("--analyse", help="Say how alike A and B are on --data, layer by layer, unit by unit.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Draw what --analyse finds.")] = None,
     memory: Memory = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
@@ -53,6 +58,11 @@ def align(
     """Bring B into the coordinates of A, so that models of different training runs can be merged."""
     from ligate.verbs.align import align_models, check_groups, movable
 
+    if analyse:
+        if out is not None:
+            raise RecipeError("`--analyse` writes no model", where="align", hint="`ligate align --analyse A B`.")
+        tell_analysis(a, b, data, model=model, plot=plot, seed=seed, quiet=quiet, json=json)
+        return
     if show or check:
         _refuse_more(b, "--print" if show else "--check")
     if show:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SPATIAL = {"conv1d": 1, "conv2d": 2, "conv3d": 3}
-MOST = 10_000
+MOST = 4096
 
 
 class Read(NamedTuple):

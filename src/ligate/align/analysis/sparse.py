@@ -5,10 +5,10 @@
     min over w   1/(2 n) |y - Z w|^2 + strength |w|_1
 
 Correlations are what a strength is compared with: at or above the largest |c_ij| of a unit nothing is used for it, at 0
-it is least squares. Solved from Z^T Z / n and Z^T y / n for all units of b side by side, by proximal gradient steps with
-momentum ("A Fast Iterative Shrinkage-Thresholding Algorithm", Beck and Teboulle, SIAM J. Imaging Sciences 2009), begun
-anew where it points uphill ("Adaptive Restart for Accelerated Gradient Schemes", arXiv 1204.3982): units of trained
-networks resemble each other, and coordinates one by one took ten times as long.
+it is least squares. Solved from Z^T Z / n and Z^T y / n for all units of b side by side, by proximal gradient steps
+with momentum ("A Fast Iterative Shrinkage-Thresholding Algorithm", Beck and Teboulle, SIAM J. Imaging Sciences 2009),
+begun anew where it points uphill ("Adaptive Restart for Accelerated Gradient Schemes", arXiv 1204.3982): units of
+trained networks resemble each other, and coordinates one by one took ten times as long.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Prediction(NamedTuple):
 
 
 def sparse_prediction(
-    a: Standard, b: Standard, strengths: Sequence[float] = STRENGTHS, *, held: float = HELD, most: int = 256
+    a: Standard, b: Standard, strengths: Sequence[float] = STRENGTHS, *, held: float = HELD, most: int = 64
 ) -> list[Prediction]:
     """Predict units of b from all units of a.
 
