@@ -39,9 +39,22 @@ class Walk(NamedTuple):
         return self.right.mean(1).tolist()
 
 
-def walk(a: State, b: State, logits: Callable[[State], Tensor], labels: Tensor) -> Walk:
-    """Ask all networks on the line from a to b the questions whose answers are `labels`."""
-    scores = [logits(between(a, b, share)).double() for share in SHARES]
+def walk(
+    a: State,
+    b: State,
+    logits: Callable[[State], Tensor],
+    labels: Tensor,
+    mend: Callable[[State, float], State] | None = None,
+) -> Walk:
+    """Ask all networks on the line from a to b the questions whose answers are `labels`.
+
+    Args:
+        mend: (a network between the ends, its share of b) -> what is asked instead.
+    """
+    line = {share: between(a, b, share) for share in SHARES}
+    if mend:
+        line |= {share: mend(line[share], share) for share in SHARES[1:-1]}
+    scores = [logits(line[share]).double() for share in SHARES]
     losses = [float(torch.nn.functional.cross_entropy(each, labels)) for each in scores]
     return Walk(losses, torch.stack([(each.argmax(1) == labels).double() for each in scores]))
 

@@ -24,7 +24,7 @@ from ligate.bench.kept import code_digest, digest_of
 from ligate.bench.results import Cell, Cost, Results, Row
 from ligate.bench.suite import ACCURACY, TEST, Paper, Request, Scale, State, Task, Teller, Tier, Trained
 from ligate.bench.suites.digits import data as digits_data
-from ligate.bench.suites.digits.aligners import ALIGNERS, Alignment
+from ligate.bench.suites.digits.aligners import ALIGNERS, Alignment, Mend
 from ligate.bench.suites.digits.data import CLASSES, digits
 from ligate.bench.suites.digits.networks import Architecture, Kind, Lesson, kept, logits, seed_of, train, training_key
 from ligate.bench.suites.digits.paths import SHARES, Walk, between, walk
@@ -32,6 +32,7 @@ from ligate.bench.suites.digits.widths import FUSIONS, TUNING, Fusion, Member
 from ligate.bench.weights import read_weights, write_weights
 from ligate.core.errors import LigateError, RecipeError
 from ligate.core.suggest import nearest
+from ligate.verbs.parallel import one_processor
 
 WIDTHS = "widths"  # the paper of pairs of different widths
 
@@ -228,11 +229,15 @@ def _walked(
         for pair in [pair for pair in pairs if pair.left.kind in alignment.kinds]:
             first, second = pair.states
             began = time.perf_counter()
-            aligned = alignment.align(first, second, pair.left, digits()["train"].images)
-            seconds += time.perf_counter() - began
-            paths[pair.name] = _path(pair.left, first, aligned)
+            images = digits()["train"].images
+            with one_processor():
+                aligned = alignment.align(first, second, pair.left, images)
+                mend = alignment.mend(first, aligned, pair.left, images) if alignment.mend else None
+                seconds += time.perf_counter() - began
+                paths[pair.name] = _path(pair.left, first, aligned, mend)
             if request.keep:
-                write_weights(between(first, aligned, 0.5), _kept_at(request, seed, name, pair))
+                middle = between(first, aligned, 0.5)
+                write_weights(mend(middle, 0.5) if mend else middle, _kept_at(request, seed, name, pair))
     except Exception as error:  # an aligner may be anybody's code: its failure is a row of the table, not the end
         return _failed(seed, alignment.title, error, tell), {}
     stored = sum(pair.parameters for pair in pairs if pair.name in paths) // 2
@@ -275,9 +280,9 @@ def _kept_at(request: Request, seed: int, name: str, pair: Pair) -> Path:
     return request.out / "merged" / f"seed-{seed}" / name / pair.name
 
 
-def _path(architecture: Architecture, first: State, second: State) -> Walk:
+def _path(architecture: Architecture, first: State, second: State, mend: Mend | None) -> Walk:
     test = digits()["test"]
-    return walk(first, second, lambda state: logits(architecture, state, test.images), test.labels)
+    return walk(first, second, lambda state: logits(architecture, state, test.images), test.labels, mend)
 
 
 # The results

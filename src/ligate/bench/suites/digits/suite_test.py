@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from ligate.align.straight_through import Search
 from ligate.bench.merging import in_memory
 from ligate.bench.results import Results, load, save
 from ligate.bench.suite import TEST, Request, Teller
-from ligate.bench.suites.digits import networks, suite
+from ligate.bench.suites.digits import aligners, networks, suite
 from ligate.bench.suites.digits.aligners import ALIGNERS, Alignment
 from ligate.bench.suites.digits.data import digits
 from ligate.bench.suites.digits.networks import Architecture, Lesson, logits, train
 from ligate.bench.suites.digits.paths import SHARES, between, walk
+from ligate.bench.weights import read_weights
 from ligate.core.errors import RecipeError
 
 pytest.importorskip("sklearn")
@@ -25,6 +28,13 @@ def request(folder: Path, store: Path, **further: object) -> Request:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_searches() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aligners, "SEARCH", Search(steps=3, rate=0.1))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +128,37 @@ def test_an_aligner_becomes_a_row_and_its_failure_a_failed_cell(
     assert broken.cells[0].failed == "ValueError: no permutation"
     assert not vits.cells[0].answers[TEST]
     assert (tmp_path / "merged" / "seed-0" / "midpoint" / "mlp-32x3" / "model.safetensors").is_file()
+
+
+def test_matched_units_and_their_spread_put_right_each_lower_the_barrier(played: Results):
+    def barrier(row: str) -> float:
+        found = played.row(row)
+        assert found is not None and len(found.done) == 2
+        return sum(cell.extras["barrier mlp-32x3"] for cell in found.done) / 2
+
+    for by in ("weight-matching", "activation-matching"):
+        assert barrier("midpoint") > 3 * barrier(by) and barrier(by) > barrier(f"{by}-repair") + 0.02
+        assert accuracy(played, f"{by}-repair", "mlp-32x3") > 0.85
+    assert barrier("straight-through-repair") < barrier("weight-matching")
+    assert accuracy(played, "straight-through-repair", "mlp-32x3") > 0.85
+    walks = played.drawings["paths"]["mlp-32x3"]
+    ends = {name: [(each["loss"][0], each["loss"][-1]) for each in walks[name]] for name in walks}
+    assert ends["repair"] == ends["midpoint"] and ends["weight-matching-repair"] == ends["weight-matching"]
+
+
+def test_what_mends_is_asked_between_the_ends_and_the_mended_is_kept(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def silent(a: suite.State, b: suite.State, architecture: Architecture, images: torch.Tensor) -> aligners.Mend:
+        return lambda state, share: {name: share * torch.ones_like(value) for name, value in state.items()}
+
+    monkeypatch.setattr(suite, "ALIGNERS", {"silent": Alignment("silent", aligners.as_it_is, mend=silent)})
+    results = suite.play(request(tmp_path, store, seeds=(0,), methods=["silent"], keep=True), Teller())
+    for walks in results.drawings["paths"].values():
+        first, *inner, last = walks["silent"][0]["accuracy"]
+        assert min(first, last) > 0.85 and max(inner) < 0.2
+    kept = read_weights(tmp_path / "merged" / "seed-0" / "silent" / "mlp-32x3")
+    assert all(bool((value == 0.5).all()) for value in kept.values())
 
 
 def test_what_the_suite_does_not_have_is_refused(tmp_path: Path):
