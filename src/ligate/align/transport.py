@@ -266,7 +266,7 @@ class _Fusion:
             left.remove(name)
             self._solve(name)
         names = list(self.couplings)
-        for _ in range(self._how.sweeps - 1):
+        for _ in range(self._how.sweeps - 1 if self._seen is None else 0):  # what units do stays what it is
             before = dict(self.couplings)
             for name in names:
                 self._forget(name)
@@ -312,17 +312,16 @@ class _Fusion:
                 raise _incomparable(name)
             costs = [distances(y, x, self._how.metric) for y, x in zip(*rows, strict=True)]
             masses_b, masses_a = ([masses(each, self._how.masses) for each in copies] for copies in rows)
-        found = [self._coupled(*each) for each in zip(costs, masses_b, masses_a, strict=True)]
+        how = self._how
+        found = [coupled(*each, how.solver, how.entropy) for each in zip(costs, masses_b, masses_a, strict=True)]
         moves = [float((one * cost).sum()) for one, cost in zip(found, costs, strict=True)]
         self.couplings[name] = torch.stack(found) if len(found) > 1 else found[0]
         self.costs[name] = sum(moves) / len(moves)
 
-    def _coupled(self, cost: Tensor, mass_b: Tensor, mass_a: Tensor) -> Tensor:
-        return coupled(cost, mass_b, mass_a, self._how.solver, self._how.entropy)
-
     def _of_heads(self, name: str, inside: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
         """Two heads are as far apart as what is inside of them, brought together as cheaply as it can be."""
         euclidean = self._how.metric == "euclidean"
+        solver: Solver = "exact" if self._how.solver == "sinkhorn" else self._how.solver
         metric: Metric = "squared" if euclidean else self._how.metric
         given = [rows for each in inside if (rows := self._rows(each, name))]
         if not given:
@@ -336,7 +335,7 @@ class _Fusion:
                 for j, other in enumerate(rows_a):
                     cost = distances(one, other, metric)
                     mass_b, mass_a = masses(one, self._how.masses), masses(other, self._how.masses)
-                    total[i, j] += len(other) * (self._coupled(cost, mass_b, mass_a) * cost).sum()
+                    total[i, j] += len(other) * (coupled(cost, mass_b, mass_a, solver, 0) * cost).sum()
         norms = [torch.cat([rows[side].flatten(1) for rows in given], 1) for side in (0, 1)]
         mass = [masses(each, self._how.masses) for each in norms]
         return total.sqrt() if euclidean else total, mass[0], mass[1]
@@ -366,6 +365,9 @@ class _Fusion:
             values[group.name].double().reshape(len(values[group.name]), -1, group.size).movedim(0, -1)
             for group, values in zip(pair, seen, strict=True)
         )
+        if ours.shape[-1] != theirs.shape[-1]:
+            text = f"has {ours.shape[-1]} samples of the first network and {theirs.shape[-1]} of the second"
+            raise InputError(text, where=f"group {name}", hint=_RECORD)
         place = pair.b.places[0]
         counts = [place.sizes[f] if d == place.dim else self._b[place.tensor].shape[d] for d, f in place.over]
         if counts:

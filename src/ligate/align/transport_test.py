@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from ligate.align.activations import recorded
 from ligate.align.axes.graph import symmetries
 from ligate.align.maps import Group, Place, applied, reordered
 from ligate.align.transport import How, moved, ot_fusion, partners, shares
@@ -179,6 +180,8 @@ def test_units_are_coupled_by_what_they_did():
     assert found.maps[0].write.tolist() == order.argsort().tolist()
     with pytest.raises(InputError, match="no activations of the second network"):
         ot_fusion(net.state, other, net.groups, net.groups, seen=({group.name: acts}, {}))
+    with pytest.raises(InputError, match="20 samples of the first network and 19 of the second"):
+        ot_fusion(net.state, other, net.groups, net.groups, seen=({group.name: acts}, {group.name: acts[1:]}))
 
 
 def test_heads_are_coupled_by_what_was_seen_inside_of_them():
@@ -196,6 +199,17 @@ def test_heads_are_coupled_by_what_was_seen_inside_of_them():
     found = ot_fusion(net.state, net.state, net.groups, net.groups, seen=(seen_a, seen_b))
     for each in found.maps:
         assert (each.write == orders[each.group.name].argsort()).all()
+
+
+def test_recorded_activations_bring_a_permuted_copy_back():
+    net = attentive(0, 8, 3, 4, 10)
+    found = symmetries(net.model.eval(), (SEQUENCE,))
+    other = net.state
+    for group in net.groups:
+        other = applied(other, [reordered(group, torch.randperm(group.size))])
+    seen = recorded(found, net.state, [(SEQUENCE,)]), recorded(found, other, [(SEQUENCE,)])
+    back = applied(other, ot_fusion(net.state, other, net.groups, net.groups, seen=seen).maps)
+    assert all(torch.equal(back[name], value) for name, value in net.state.items())
 
 
 def test_sinkhorn_mixes_units_and_keeps_what_all_of_them_write_together():

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ligate.align.activations import recorded
 from ligate.align.axes.graph import symmetries
 from ligate.align.maps import applied
 from ligate.align.repair import repaired
@@ -55,18 +56,16 @@ def padded(one: Member, other: Member, images: Tensor) -> State:
 
 
 def transported(one: Member, other: Member, images: Tensor) -> State:
-    return between(one.state, _brought(one, other, images), 0.5)
+    groups = (symmetries(each.architecture.build(), (images[:1],)).groups for each in (one, other))
+    return between(one.state, applied(other.state, ot_fusion(one.state, other.state, *groups).maps), 0.5)
 
 
 def transported_and_repaired(one: Member, other: Member, images: Tensor) -> State:
-    brought = _brought(one, other, images)
-    program = symmetries(one.architecture.build().eval(), (images,)).program
-    return repaired(program, between(one.state, brought, 0.5), [one.state, brought], [(images,)])
-
-
-def _brought(one: Member, other: Member, images: Tensor) -> State:
-    groups = (symmetries(each.architecture.build(), (images[:1],)).groups for each in (one, other))
-    return applied(other.state, ot_fusion(one.state, other.state, *groups).maps)
+    """By what units do, not by weights; then hidden units get the spread of what was averaged."""
+    first, second = (symmetries(each.architecture.build().eval(), (images,)) for each in (one, other))
+    seen = recorded(first, one.state, [(images,)]), recorded(second, other.state, [(images,)])
+    brought = applied(other.state, ot_fusion(one.state, other.state, first.groups, second.groups, seen=seen).maps)
+    return repaired(first.program, between(one.state, brought, 0.5), [one.state, brought], [(images,)])
 
 
 def _filled(value: Tensor, like: Tensor) -> Tensor:
@@ -85,10 +84,10 @@ FUSIONS: Mapping[str, Fusion] = {
     "ot-fusion": Fusion("OT fusion into the wider", transported, note=_FUSED.format("second", "first")),
     "ot-fusion-narrow": Fusion("OT fusion into the narrower", transported, 1, note=_FUSED.format("first", "second")),
     "ot-fusion-repair": Fusion(
-        "OT fusion into the wider, REPAIR",
+        "OT fusion into the wider by activations, REPAIR",
         transported_and_repaired,
         uses=("unlabelled inputs",),
-        note="spread of hidden units restored, arXiv 2211.08403",
+        note="units coupled by what they do; spread of hidden units restored, arXiv 2211.08403",
     ),
     "wider-tuned": Fusion("the wider alone, trained on", alone, 0, True, _TRAINING, _MOMENT),
     "narrower-tuned": Fusion("the narrower alone, trained on", alone, 1, True, _TRAINING, _MOMENT),
