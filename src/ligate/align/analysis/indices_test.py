@@ -7,11 +7,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from ligate.align.analysis.indices import INDICES, chance, debiased_cka, linear_cka, procrustes, pwcca, svcca
+from ligate.align.analysis import indices
+from ligate.align.analysis.indices import Chance, by_lot, paired
 from ligate.core.errors import InputError, RecipeError
 
 Index = Callable[[Tensor, Tensor], "float | None"]
+
+
+def _of(index: Callable[..., float | None]) -> Callable[..., float | None]:
+    return lambda x, y, **options: index(paired(x, y), **options)
+
+
+INDICES = {name: _of(index) for name, index in indices.INDICES.items()}
 SIMILARITIES = [index for name, index in INDICES.items() if name != "procrustes"]
+linear_cka, debiased_cka, svcca, pwcca, procrustes = INDICES.values()
+
+
+def chance(index: Index, x: Tensor, y: Tensor, rows: int = 1) -> Chance | None:
+    inner = next(indices.INDICES[name] for name, each in INDICES.items() if each is index)
+    return indices.chance(inner, by_lot(paired(x, y), rows=rows))
 
 
 def _random(*shape: int, seed: int = 0) -> Tensor:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from ligate.align.analysis.clusters import Clusters, clusters
-from ligate.align.analysis.correlation import Correlations, Standard, correlations, standard
-from ligate.align.analysis.indices import INDICES, Chance, Index, chance
+from ligate.align.analysis.correlation import Correlations, Standard, standard
+from ligate.align.analysis.indices import INDICES, Chance, Index, Pair, by_lot, chance, paired
 from ligate.align.analysis.matches import Matches, one_to_one, semi_matching
 from ligate.align.analysis.sparse import STRENGTHS, Prediction, sparse_prediction
 from ligate.core.errors import LigateError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _PIXELS = 96
 _POINTS = 200
-_CLUSTERED = 768  # units of a network: clustering takes the cube of their number
+_CLUSTERED = 384  # units of a network: clustering takes the cube of their number
 
 
 class Wish(NamedTuple):
@@ -82,7 +82,7 @@ class Layer(NamedTuple):
             the units in clusters to which both networks give alike) and those of indices.py.
         matched, greedy: their correlations, falling; at most 200 of them, evenly chosen.
         sparse: the path of the lasso; b from a.
-        clusters: the largest first; of wide layers, some units evenly chosen are clustered.
+        clusters: the largest first; of wide layers, some matched units, evenly chosen, are clustered.
         heat: before and after matching one to one; the best pairs first.
     """
 
@@ -122,7 +122,10 @@ def compared(name: str, a: Tensor, b: Tensor, wish: Wish | None = None) -> Layer
 
 def _compared(name: str, a: Tensor, b: Tensor, wish: Wish) -> Layer:
     first, second = standard(a), standard(b)
-    found = correlations(first, second)
+    live = (first.live, second.live)
+    pair = paired(a, b)
+    drawn = by_lot(pair, rows=wish.rows, draws=wish.draws, seed=wish.seed)
+    found = _correlations(pair, *live)
     matched, greedy = one_to_one(found.between), semi_matching(found.between)
     alive = bool(found.between.numel())
     return Layer(
@@ -130,37 +133,39 @@ def _compared(name: str, a: Tensor, b: Tensor, wish: Wish) -> Layer:
         len(a),
         _within(first, found.a),
         _within(second, found.b),
-        {key: _said(index, a, b, wish) for key, index in _indices(wish).items()} if alive else {},
+        {key: Said(index(pair), chance(index, drawn)) for key, index in _indices(wish, *live).items()} if alive else {},
         _curve(matched),
         _curve(greedy),
         sparse_prediction(first, second, wish.strengths) if wish.strengths and alive else [],
-        _clusters(found, wish) if alive else [],
+        _clusters(found, matched, wish) if alive else [],
         _heat(found, matched),
     )
 
 
-def _indices(wish: Wish) -> Mapping[str, Index]:
-    def shared(a: Tensor, b: Tensor) -> float | None:
-        return _grouped(correlations(standard(a), standard(b)), wish).shared
+def _indices(wish: Wish, a: Tensor, b: Tensor) -> Mapping[str, Index]:
+    """With the live units of both, of which correlations are defined."""
 
-    return {"matched": _matched, "greedy": _greedy, "shared": shared, **INDICES}
+    def matched(pair: Pair) -> float:
+        return one_to_one(_correlations(pair, a, b).between).mean
 
+    def greedy(pair: Pair) -> float:
+        return semi_matching(_correlations(pair, a, b).between).mean
 
-def _said(index: Index, a: Tensor, b: Tensor, wish: Wish) -> Said:
-    by_lot = chance(index, a, b, rows=wish.rows, draws=wish.draws, seed=wish.seed) if wish.draws else None
-    return Said(index(a, b), by_lot)
+    def shared(pair: Pair) -> float:
+        found = _correlations(pair, a, b)
+        return _grouped(found, one_to_one(found.between), wish).shared
 
-
-def _matched(a: Tensor, b: Tensor) -> float | None:
-    return one_to_one(_between(a, b)).mean
-
-
-def _greedy(a: Tensor, b: Tensor) -> float | None:
-    return semi_matching(_between(a, b)).mean
+    return {"matched": matched, "greedy": greedy, "shared": shared, **INDICES}
 
 
-def _between(a: Tensor, b: Tensor) -> Tensor:
-    return correlations(standard(a), standard(b)).between
+def _correlations(pair: Pair, a: Tensor, b: Tensor) -> Correlations:
+    first, second = (side.square.diagonal()[live].rsqrt() for side, live in ((pair.a, a), (pair.b, b)))
+    within = [
+        scale[:, None] * side.square[live][:, live] * scale
+        for side, live, scale in ((pair.a, a, first), (pair.b, b, second))
+    ]
+    between = first[:, None] * pair.product[a][:, b] * second
+    return Correlations(*(each.clamp(-1, 1) for each in (within[0], within[1], between)))
 
 
 def _within(units: Standard, own: Tensor) -> Within:
@@ -168,16 +173,19 @@ def _within(units: Standard, own: Tensor) -> Within:
     return Within(units.units, units.dead, float(others.amax(1).mean()) if len(others) > 1 else None)
 
 
-def _clusters(found: Correlations, wish: Wish) -> list[Cluster]:
-    grouped = _grouped(found, wish)
+def _clusters(found: Correlations, matched: Matches, wish: Wish) -> list[Cluster]:
+    grouped = _grouped(found, matched, wish)
     pairs = zip(grouped.participation().tolist(), grouped.alike().tolist(), strict=True)
     return [Cluster(first, second, alike) for (first, second), alike in pairs]
 
 
-def _grouped(found: Correlations, wish: Wish) -> Clusters:
-    first, second = (_evenly(size, _CLUSTERED) for size in found.between.shape)
-    some = Correlations(found.a[first][:, first], found.b[second][:, second], found.between[first][:, second])
-    return clusters(some, wish.clusters, seed=wish.seed)
+def _grouped(found: Correlations, matched: Matches, wish: Wish) -> Clusters:
+    """Of wide layers matched pairs, evenly chosen: any units of both would leave most without their partner."""
+    if max(found.between.shape) > _CLUSTERED:
+        some = _evenly(len(matched.first), _CLUSTERED)
+        a, b = matched.first[some].sort().values, matched.second[some].sort().values
+        found = Correlations(found.a[a][:, a], found.b[b][:, b], found.between[a][:, b])
+    return clusters(found, wish.clusters, seed=wish.seed)
 
 
 def _curve(found: Matches) -> list[float]:
