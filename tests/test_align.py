@@ -228,11 +228,11 @@ def test_widths_change_and_the_result_has_those_of_a(plain):
 
 def test_a_saved_alignment_is_used_again(plain):
     align_models("a.safetensors", "b.pt", "out", model="networks:mlp")
-    tuned = {name: value + 1 for name, value in torch.load("b.pt").items()}
+    tuned = {name: value * 1.5 for name, value in torch.load("b.pt").items()}
     torch.save(tuned, "tuned.pt")
     found = align_models("a.safetensors", "tuned.pt", "again", use="out")
-    assert found.method == "weights"
-    expected = {name: value + 1 for name, value in load_file("a.safetensors").items()}
+    assert found.method == "weights" and found.before < 0.9 < 0.999 < found.after
+    expected = {name: value * 1.5 for name, value in load_file("a.safetensors").items()}
     after = load_file("again/again.safetensors")
     assert all(torch.equal(after[name], expected[name]) for name in expected)
 
@@ -268,6 +268,13 @@ def test_transformers_are_matched_by_what_they_do(name, tmp_path):
         np.savez(tmp_path / "inputs.npz", pixel_values=draw.normal(size=(64, 3, 8, 8)).astype("float32"))
     found = align_models(a, b, tmp_path / "out", method="activations", data=tmp_path / "inputs.npz")
     assert found.before < 0.5 and found.after > 0.9  # few inputs do not tell all units apart
+
+
+def test_an_alignment_of_another_model_is_refused(plain):
+    align_models("a.safetensors", "b.pt", "out", model="networks:mlp")
+    save_file(mlp_state(12), "narrow.safetensors")
+    with pytest.raises(InputError, match="another width"):
+        align_models("a.safetensors", "narrow.safetensors", "no", use="out")
 
 
 # In recipes

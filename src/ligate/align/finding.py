@@ -177,6 +177,21 @@ def agreement(
     return before.value, after.value
 
 
+def measured(a: Source, b: Source, alignment: Alignment) -> Alignment:
+    """A saved alignment with `before` and `after` of these two models; None where A calls its tensors otherwise."""
+    sources = [Joined(one, alignment.joined) if _holds_parts(one, alignment) else one for one in (a, b)]
+    weights = [Weights(one, {name: name for name in one.headers()}) for one in sources]
+    lying = {place.tensor for each in alignment.maps for place in each.group.places}
+    known = all(lying <= set(one) for one in weights)
+    before, after = agreement(weights[0], weights[1], alignment.maps) if known else (None, None)
+    return alignment._replace(made=alignment.made._replace(before=before, after=after))
+
+
+def _holds_parts(source: Source, alignment: Alignment) -> bool:
+    parts = [part for joined in alignment.joined.values() for part in joined.names]
+    return bool(parts) and all(part in source.headers() for part in parts)
+
+
 class _Cosine:
     def __init__(self) -> None:
         self._products = [0.0, 0.0, 0.0]

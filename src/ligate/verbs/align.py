@@ -11,7 +11,7 @@ from pathlib import Path
 from ligate.align.alignment import Alignment, Line, lines, load, shape_digest
 from ligate.align.architecture import Architecture, architecture_of, given_architecture
 from ligate.align.check import Tried, tried
-from ligate.align.finding import METHODS, Network
+from ligate.align.finding import METHODS, Network, measured
 from ligate.align.view import in_coordinates
 from ligate.core.errors import RecipeError
 from ligate.core.suggest import nearest
@@ -19,7 +19,7 @@ from ligate.core.tensors import Source
 from ligate.methods import _catalogue
 from ligate.recipe.schema import AlignSpec, Output, Recipe, SourceSpec, Step
 
-from .alignments import Build, found_between, network, told_of
+from .alignments import Build, are_alike, found_between, network, told_of
 from .given import Size, given_bytes
 from .merge import perform
 from .opening import labels_of, opened
@@ -118,19 +118,20 @@ def align_models(
         else:
             alignment, notes = load(Path(use).expanduser()), ()
         recipe = _recipe(specs[0], specs[1], replace(align, to=labels[0]), one, other, alignment)
-    told = (told_of(labels[0], labels[1], alignment), *notes)
+        seen = alignment if use is None else measured(one, other, alignment)
+    told = (told_of(labels[0], labels[1], seen), *notes)
     for note in told:
         watch.note(note)
     how = How(threads, None if memory is None else given_bytes(memory), overwrite=overwrite)
     merged = perform(recipe, out, how, _catalogue.load, watch, {labels[1]: alignment})
-    made = alignment.made
+    made = seen.made
     return Aligned(
         out=str(out),
         method=made.method,
         groups=tuple(lines(alignment)),
         before=made.before,
         after=made.after,
-        same="already" in told[0],
+        same=are_alike(seen),
         digest=merged.digest,
         tensors=merged.tensors,
         notes=(*told, *merged.notes),

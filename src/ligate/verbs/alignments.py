@@ -157,10 +157,16 @@ def facts(alignment: Alignment, to: str | None) -> dict[str, Any]:
     return {**({"to": to} if to else {}), **made, "moved": {line.name: line.moved for line in lines(alignment)}}
 
 
+def are_alike(alignment: Alignment) -> bool:
+    """Whether the two models were in the same coordinates before."""
+    before = alignment.made.before
+    return alignment.is_identity or (before is not None and before >= ALIKE)
+
+
 def told_of(a: str, b: str, alignment: Alignment) -> str:
     """One sentence about what an alignment is worth."""
     before, after = alignment.made.before, alignment.made.after
-    if alignment.is_identity or (before is not None and before >= ALIKE):
+    if are_alike(alignment):
         cosine = f" (cosine of their matrices {before:.3f})" if before is not None else ""
         return f"{a} and {b} are in the same coordinates already{cosine}: fine-tunes of one base need no alignment."
     spoken = ["undefined" if value is None else f"{value:.3f}" for value in (before, after)]
