@@ -27,10 +27,9 @@ class Given(NamedTuple):
 
     def batches(self, size: int, most: int) -> list[tuple[Tensor, ...] | dict[str, Tensor]]:
         """So many inputs at once, all batches of one size; a rest that fills none is left out."""
-        size = min(size, most, self.number)
-        return [
-            self._part(slice(start, start + size)) for start in range(0, min(most, self.number) - size + 1, size or 1)
-        ]
+        count = min(most, self.number)
+        size = min(size, count)
+        return [self._part(slice(start, start + size)) for start in range(0, count - size + 1, size)] if size else []
 
     def _part(self, some: slice) -> tuple[Tensor, ...] | dict[str, Tensor]:
         if isinstance(self.tensors, Mapping):
