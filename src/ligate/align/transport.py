@@ -224,7 +224,8 @@ def _same_elsewhere(a: Mapping[str, Tensor], b: Mapping[str, Tensor], pairs: Seq
             raise InputError(
                 f"has the shape {list(value.shape)} in one network and {list(b[name].shape)} in the other",
                 where=f"tensor {name}",
-                hint="inputs, words and classes have to be the same; only hidden units are brought to other widths.",
+                hint="what networks take in and give out has to be the same (words, classes, hidden states that are "
+                "returned); only hidden units are brought to other widths.",
             )
 
 
@@ -256,6 +257,7 @@ class _Fusion:
         self._on: dict[str, set[Key]] = {}
         for key in self._owners:
             self._on.setdefault(key[0], set()).add(key)
+        self._moves: dict[str, AxisMap] = {}
         self.couplings: dict[str, Tensor] = {}
         self.costs: dict[str, float] = {}
 
@@ -278,10 +280,10 @@ class _Fusion:
         """Of all couplings, each for the sizes that the ones before it have made."""
         done: set[str] = set()
         found: list[AxisMap] = []
-        for name, coupling in self.couplings.items():
-            pair = self._pairs[name]
-            places = tuple(self._sized(x, y, done) for _, x, y in _places(pair))
-            found.append(moved(pair.b._replace(places=places, copies=pair.a.copies), coupling, self._how.readers))
+        for name in self.couplings:
+            group, move = self._pairs[name].a, self._moves[name]
+            places = (self._sized(x, y, done) for x, y in zip(group.places, move.group.places, strict=True))
+            found.append(move._replace(group=move.group._replace(places=tuple(places), copies=group.copies)))
             done.add(name)
         return found
 
@@ -316,6 +318,7 @@ class _Fusion:
         found = [coupled(*each, how.solver, how.entropy) for each in zip(costs, masses_b, masses_a, strict=True)]
         moves = [float((one * cost).sum()) for one, cost in zip(found, costs, strict=True)]
         self.couplings[name] = torch.stack(found) if len(found) > 1 else found[0]
+        self._moves[name] = moved(self._pairs[name].b, self.couplings[name], how.readers)
         self.costs[name] = sum(moves) / len(moves)
 
     def _of_heads(self, name: str, inside: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
