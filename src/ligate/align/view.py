@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _LEAST = 64 << 20  # bytes of computed pieces that are kept at any rate
-_PIECE = 1 << 22  # elements that are computed together where rows stay
+_PIECE = 1 << 20  # elements that are computed together where rows stay
 _WIDER = {"F16": "F32", "BF16": "F32"}
 _CARRIERS = {1: "uint8", 2: "int16", 4: "int32", 8: "int64"}
 

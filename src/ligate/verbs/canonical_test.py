@@ -10,6 +10,7 @@ from ligate.io.memory import MemorySource
 from ligate.methods import _catalogue
 from ligate.recipe.parse import parse_text
 from ligate.recipe.resolve import resolve
+from ligate.recipe.schema import AlignSpec
 from ligate.verbs.canonical import as_written, as_yaml, by_label, canonical
 
 RECIPES = {
@@ -80,3 +81,28 @@ def test_yaml_keeps_short_lists_on_one_line():
     text = as_yaml({"models": ["a", "b"], "slices": [{"layers": {"a": [0, 2]}}]})
     assert "models: [a, b]" in text
     assert yaml.safe_load(text) == {"models": ["a", "b"], "slices": [{"layers": {"a": [0, 2]}}]}
+
+
+@pytest.mark.parametrize(
+    ("align", "spec"),
+    [
+        ("x.safetensors", AlignSpec("x.safetensors")),
+        ("{path: x.safetensors}", AlignSpec("x.safetensors")),
+        ("{to: a}", AlignSpec(to="a")),
+        (
+            "{to: a, method: activations, seed: 4, starts: 2, groups: g.yaml, data: d.npz}",
+            AlignSpec("", "a", "activations", 4, 2, "g.yaml", "d.npz"),
+        ),
+    ],
+)
+def test_alignments_are_read_back_as_they_were(align, spec):
+    text = f"sources: {{a: a, b: {{path: b, align: {align}}}}}\nmerge: {{method: linear, models: [a, b]}}"
+    parsed = parse_text(text)
+    assert parsed.sources["b"].align == spec
+    data = canonical(parsed, _catalogue.load, as_written)
+    assert parse_text(as_yaml(data)).sources["b"].align == spec
+
+
+def test_a_saved_alignment_has_a_label_of_its_own():
+    recipe = parse_text("sources: {b: {path: b, align: /x/y}}\nmerge: {method: passthrough, models: [b]}")
+    assert canonical(recipe, _catalogue.load, by_label)["sources"]["b"]["align"] == "b+alignment"
