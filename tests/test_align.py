@@ -277,6 +277,19 @@ def test_an_alignment_of_another_model_is_refused(plain):
         align_models("a.safetensors", "narrow.safetensors", "no", use="out")
 
 
+def test_a_folder_of_another_width_gets_the_configuration_of_a(tmp_path):
+    pytest.importorskip("ot")
+    a = written("bert", tmp_path / "a")
+    wide = by_name("bert")
+    torch.manual_seed(3)
+    wide._replace(settings={**wide.settings, "intermediate_size": 40}).build(3).save_pretrained(tmp_path / "b")
+    found = align_models(a, tmp_path / "b", tmp_path / "out", method="transport")
+    assert found.before is None
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["intermediate_size"] == 24
+    assert said("bert", tmp_path / "out").isfinite().all()
+    assert replay(tmp_path / "out", tmp_path / "again").digest == found.digest
+
+
 # In recipes
 
 

@@ -99,8 +99,8 @@ class _Computed:
         self._name, self._maps, self._inner = name, maps, inner
         self._stored = stored
         self._row = math.prod(self.header.shape[1:])
-        by_rows = all(0 not in (place.dim, *(dim for dim, _ in place.over)) for place in _places(name, maps))
-        self._rows = max(1, _PIECE // max(self._row, 1)) if by_rows else self.header.shape[0]
+        self._by_rows = all(0 not in (place.dim, *(dim for dim, _ in place.over)) for place in _places(name, maps))
+        self._rows = max(1, _PIECE // max(self._row, 1)) if self._by_rows else self.header.shape[0]
         self._locks: dict[str, threading.Lock] = {}
 
     @property
@@ -120,7 +120,7 @@ class _Computed:
 
     def stored_range(self, start: int, stop: int) -> tuple[int, int]:
         """What has to be read for elements [start, stop)."""
-        if self._rows == self.header.shape[0]:
+        if not self._by_rows:
             return 0, self._stored.numel
         row = math.prod(self._stored.shape[1:])
         return start // self._row * row, -(-stop // self._row) * row
@@ -133,7 +133,7 @@ class _Computed:
     def _made(self, row: int) -> np.ndarray:
         import torch
 
-        value = _read_rows(self._inner, self._name, row, row + self._rows)
+        value = _read_rows(self._inner, self._name, row, row + self._rows if self._by_rows else self._stored.shape[0])
         if _only_orders(self._maps):  # what the bytes mean does not matter, and torch cannot index every dtype
             value = mapped(self._name, value.view(getattr(torch, _CARRIERS[value.element_size()])), self._maps)
         else:

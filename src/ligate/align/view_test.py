@@ -126,6 +126,17 @@ def test_matrices_change_widths_and_are_rounded_by_nobody_here():
     )
 
 
+@pytest.mark.parametrize("new", [2, 4, 7])
+def test_rows_become_fewer_or_more(new):
+    group = Group("g", 4, (Place("up", 0, (4,), 0), Place("bias", 0, (4,), 0)))
+    each = AxisMap(group, mixing(new, 4), mixing(new, 4))
+    tensors = {"up": numbers((4, 5), torch.float64), "bias": numbers((4,), torch.float64)}
+    view = Moved(MemorySource("b", tensors), Alignment((each,), MADE))
+    for name, value in tensors.items():
+        got = torch.frombuffer(bytearray(whole(view, name)), dtype=torch.float64)
+        torch.testing.assert_close(got, (each.write @ value).reshape(-1))
+
+
 def test_no_matrix_mixes_what_is_quantised():
     group = Group("g", 4, (Place("up", 0, (4,), 0),))
     source = MemorySource("b", {"up": numbers((4, 5), torch.float8_e4m3fn)})
