@@ -122,40 +122,50 @@ def compared(name: str, a: Tensor, b: Tensor, wish: Wish | None = None) -> Layer
 
 def _compared(name: str, a: Tensor, b: Tensor, wish: Wish) -> Layer:
     first, second = standard(a), standard(b)
-    live = (first.live, second.live)
     pair = paired(a, b)
     drawn = by_lot(pair, rows=wish.rows, draws=wish.draws, seed=wish.seed)
-    found = _correlations(pair, *live)
-    matched, greedy = one_to_one(found.between), semi_matching(found.between)
+    units = {id(each): _units(each, first.live, second.live) for each in (pair, *drawn)}
+    found, matched = units[id(pair)]
     alive = bool(found.between.numel())
     return Layer(
         name,
         len(a),
         _within(first, found.a),
         _within(second, found.b),
-        {key: Said(index(pair), chance(index, drawn)) for key, index in _indices(wish, *live).items()} if alive else {},
+        {key: Said(index(pair), chance(index, drawn)) for key, index in _indices(wish, units).items()} if alive else {},
         _curve(matched),
-        _curve(greedy),
+        _curve(semi_matching(found.between)),
         sparse_prediction(first, second, wish.strengths) if wish.strengths and alive else [],
         _clusters(found, matched, wish) if alive else [],
         _heat(found, matched),
     )
 
 
-def _indices(wish: Wish, a: Tensor, b: Tensor) -> Mapping[str, Index]:
-    """With the live units of both, of which correlations are defined."""
+class _Units(NamedTuple):
+    """The live units of a pair, which are matched once for all that wants to know."""
+
+    found: Correlations
+    matched: Matches
+
+
+def _indices(wish: Wish, units: Mapping[int, _Units]) -> Mapping[str, Index]:
+    """`units` of each pair by its identity: the networks as they are, and each drawing by lot."""
 
     def matched(pair: Pair) -> float:
-        return one_to_one(_correlations(pair, a, b).between).mean
+        return units[id(pair)].matched.mean
 
     def greedy(pair: Pair) -> float:
-        return semi_matching(_correlations(pair, a, b).between).mean
+        return semi_matching(units[id(pair)].found.between).mean
 
     def shared(pair: Pair) -> float:
-        found = _correlations(pair, a, b)
-        return _grouped(found, one_to_one(found.between), wish).shared
+        return _grouped(*units[id(pair)], wish).shared
 
     return {"matched": matched, "greedy": greedy, "shared": shared, **INDICES}
+
+
+def _units(pair: Pair, a: Tensor, b: Tensor) -> _Units:
+    found = _correlations(pair, a, b)
+    return _Units(found, one_to_one(found.between))
 
 
 def _correlations(pair: Pair, a: Tensor, b: Tensor) -> Correlations:
