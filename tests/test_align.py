@@ -218,7 +218,7 @@ def test_widths_change_and_the_result_has_those_of_a(plain):
     save_file(mlp_state(12, seed=1), "narrow.safetensors")
     (plain / "both.py").write_text("import networks\n")
     with pytest.raises(InputError, match="in one model and"):
-        align_models("a.safetensors", "narrow.safetensors", "out", model="networks:mlp")
+        align_models("a.safetensors", "narrow.safetensors", "out", groups="groups.yaml")
     found = align_models("a.safetensors", "narrow.safetensors", "out", groups="groups.yaml", method="transport")
     shapes = {name: value.shape for name, value in load_file("out/out.safetensors").items()}
     assert shapes == {name: value.shape for name, value in load_file("a.safetensors").items()}
@@ -453,6 +453,11 @@ def test_networks_that_are_not_known_are_told_with_what_to_do(plain, monkeypatch
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(InputError, match="transformers is needed"):
         movable(folder)
+
+
+def test_weights_of_another_network_are_told(plain):
+    with pytest.raises(InputError, match=r"weight, model a: has the shape \[16.*in the network it is \[12"):
+        movable("a.safetensors", model="networks:narrow")
 
 
 def test_models_that_do_not_fit_together_are_told(tmp_path):

@@ -16,7 +16,7 @@ from .maps import AxisMap, Group, mapped
 from .stored import Joined, Names, Weights, names_of, renamed
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from .axes.graph import Symmetries
     from .running import Inputs
@@ -119,6 +119,7 @@ def traced_network(stored: Source, architecture: Architecture) -> Network:
         error.hint = f"{error.hint} Or {_BY_HAND}"
         raise error.inside(model=stored.label) from None
     names = names_of(architecture.model, stored.headers())
+    _require_shapes(architecture.model, names, stored)
     groups, left = renamed(found.groups, names)
     if not groups:
         why = f"; torch knows {', '.join(found.unknown)}, which are not known here" if found.unknown else ""
@@ -210,6 +211,16 @@ class _Cosine:
         both, one, other = self._products
         norms = math.sqrt(one) * math.sqrt(other)
         return both / norms if self._defined and norms > 0 and math.isfinite(norms) else None
+
+
+def _require_shapes(model: nn.Module, names: Names, stored: Source) -> None:
+    headers = stored.headers()
+    for name, value in model.state_dict().items():
+        place = names.stored.get(name)
+        if place is not None and tuple(value.shape) != headers[place].shape:
+            text = f"has the shape {list(headers[place].shape)}, in the network it is {list(value.shape)}"
+            hint = "the network is another one: see config.json or `--model`; for other widths, `--groups FILE`."
+            raise InputError(text, hint=hint).inside(tensor=place, model=stored.label)
 
 
 def _weights_of_a(a: Network, b: Network) -> Weights:
