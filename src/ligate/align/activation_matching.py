@@ -5,9 +5,10 @@ B's units that maximises
 
     sum_ij M_ij S_ij,    S_ij = the mean of x_i y_j over samples (`products`), or their covariance or correlation
 
-in closed form (solving.py): the linear assignment, Procrustes for units that may turn. It is exact; there is nothing to
-descend. Heads are exchanged for what the best map inside of them comes to. Networks are balanced first (gauge.py) where
-any invertible map is allowed, so that rotations are left to be found.
+in closed form (solving.py): the linear assignment, Procrustes for units that may turn. For layers of plain units that
+is exact, and there is nothing to descend. Heads are exchanged for what the best map inside of them comes to. Queries of
+a group, and how their values are turned, show on the same numbers: they are found in rounds, each with B as it is moved
+so far. Networks are balanced first (gauge.py) where any invertible map is allowed: rotations are left to be found.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from .activations import At, By, crossed, scores
 from .balanced import balanced, told, turning
 from .maps import Group
-from .matching import Matching, carried, inside_of, norm_scales, outer_first, turns, unmoved
+from .matching import Matching, after, carried, inside_of, norm_scales, outer_first, turns, unmoved
 from .running import Inputs
 from .solving import best, most, worth
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .axes.graph import Symmetries
+
+_ROUNDS = 3
 
 
 def activation_matching(
@@ -53,16 +56,46 @@ def activation_matching(
     Raises:
         InputError: weights or inputs do not fit the trace, or there are no inputs.
     """
+    groups = turning(found.groups)
     one, other = balanced(a, found.groups), balanced(b, found.groups)
-    every = crossed(found, one.weights, other.weights, batches, at=at)
+    rounds = _ROUNDS if any(inside_of(group, groups) for group in groups) else 1
+    now = Matching({group.name: unmoved(group) for group in groups}, 0.0)
+    moved = other.weights
+    for _ in range(rounds):
+        more = _round(found, groups, one.weights, moved, batches, by, at)
+        now = Matching(_then(groups, now.orders, more.orders), more.score)
+        moved = more.applied(moved, groups)
+    folded = {group.name: norm_scales(a, b, group) for group in groups if turns(group)}
+    return Matching(told(now.orders, found.groups, one, other), now.score, folded)
+
+
+def _round(
+    found: Symmetries,
+    groups: Sequence[Group],
+    a: Mapping[str, Tensor],
+    b: Mapping[str, Tensor],
+    batches: Sequence[Inputs],
+    by: By,
+    at: At,
+) -> Matching:
+    every = crossed(found, a, b, batches, at=at)
     tables = {
         group.name: scores(every[group.name], "covariance" if turns(group) and by == "correlation" else by)
-        for group in found.groups
+        for group in groups
         if group.name in every
     }
-    moves, score = matched(turning(found.groups), tables)
-    folded = {group.name: norm_scales(a, b, group) for group in found.groups if turns(group)}
-    return Matching(told(moves, found.groups, one, other), score, folded)
+    moves, score = matched(groups, tables)
+    return Matching(moves, score, {group.name: norm_scales(a, b, group) for group in groups if turns(group)})
+
+
+def _then(groups: Sequence[Group], orders: Mapping[str, Tensor], more: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """One matching after another; what lies inside of heads goes with them."""
+    found = dict(orders)
+    for group in outer_first(groups):
+        found[group.name] = after(found[group.name], more[group.name])
+        for inner in inside_of(group, groups):
+            found[inner.name] = carried(found[inner.name], inner, group, more[group.name])
+    return found
 
 
 def matched(groups: Sequence[Group], tables: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], float]:

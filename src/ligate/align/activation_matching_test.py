@@ -8,6 +8,7 @@ from torch import nn
 
 from ligate.align.activation_matching import activation_matching, matched
 from ligate.align.axes.graph import symmetries
+from ligate.align.families_test import family
 from ligate.align.maps import Group, Place, applied
 from ligate.align.members import random_member
 from ligate.align.running import computed
@@ -64,6 +65,19 @@ def test_a_network_that_was_permuted_and_turned_comes_back(kind: str, at, by):
     back = activation_matching(found, given, hidden, [(x,)], at=at, by=by).applied(hidden, found.groups)
     for name, value in given.items():
         torch.testing.assert_close(back[name], value, rtol=1e-9, atol=1e-9)
+
+
+def test_grouped_heads_under_rotary_positions_come_back():
+    model, inputs, options = family("llama")
+    found = symmetries(model.double().eval(), inputs, options)
+    given = {name: value.detach() for name, value in model.state_dict().items()}
+    draw, hidden = torch.Generator().manual_seed(1), given
+    for group in found.groups:
+        hidden = applied(hidden, [random_member(group, hidden, draw)])
+    texts = [(torch.randint(32, inputs[0].shape, generator=draw),) for _ in range(30)]
+    back = activation_matching(found, given, hidden, texts).applied(hidden, found.groups)
+    assert max(float((hidden[name] - given[name]).abs().max()) for name in given) > 0.1
+    assert max(float((back[name] - given[name]).abs().max()) for name in given) < 1e-6  # norms and softmax: float32
 
 
 def test_it_keeps_what_another_network_says_and_does_no_worse_than_any_permutation():

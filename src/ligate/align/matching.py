@@ -155,7 +155,7 @@ class _Pair:
 
     def move(self, group: Group, by: Tensor) -> None:
         """After all that was done so far. What lies inside of units goes with them."""
-        self.orders[group.name] = _after(self.orders[group.name], by)
+        self.orders[group.name] = after(self.orders[group.name], by)
         for inner in self.inside[group.name]:
             self.orders[inner.name] = carried(self.orders[inner.name], inner, group, by)
         self.forget([group, *self.inside[group.name]])
@@ -344,7 +344,7 @@ def _map(group: Group, move: Tensor, scales: Mapping[str, Tensor] | None = None)
     return AxisMap(group, move, torch.linalg.inv(move).mT if group.kind in _STRETCH else move, scales or {})
 
 
-def _after(before: Tensor, by: Tensor) -> Tensor:
+def after(before: Tensor, by: Tensor) -> Tensor:
     return by.to(before.dtype) @ before if by.is_floating_point() else before.gather(-1, by)
 
 

@@ -33,7 +33,8 @@ from .values import Axes, Value
 class Seen(NamedTuple):
     """A value of the graph on which the units of a group lie: on axis `dim`, seen as `sizes`, they are `factor`.
 
-    `over` is that of a Place. What a norm's weight has just scaled is left out for units that may turn: it does not.
+    `over` is that of a Place. For units that may turn, squares and what a norm's weight has just scaled are left out:
+    they do not turn with them.
     """
 
     node: str
@@ -219,7 +220,7 @@ class _Groups:
             node: ([flow.atoms.resolved(axis) for axis in one.axes], flow.atoms.resolved(one.rows))
             for node, one in values.items()
         }
-        self._scaled = {node for node, one in values.items() if one.scale}
+        self._scaled = {node for node, one in values.items() if one.scale or one.square}
         self._names: dict[int, str] = {}
         self._copies: dict[int, set[int]] = {}
         inside = [[flow.atoms.resolved(axis) for axis in axes] for axes in flow.between]
