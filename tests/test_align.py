@@ -402,7 +402,7 @@ def test_what_a_recipe_says_wrongly_is_told_with_its_line(three, align, told):
 # Looking and checking
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*FAMILIES, "llava", "whisper", "t5-gated"])
 def test_random_members_of_all_groups_keep_the_function(name, tmp_path):
     found = check_groups(written(name, tmp_path / "a"))
     assert found.failed == () and len(found.groups) > 3

@@ -93,6 +93,8 @@ def example(model: Any, config: Any, *, seed: int = 0, device: str = "cpu") -> d
         height, width = _sides(picture)
         shape = (1, _number(picture, "num_channels") or 3, height, width)
         found["pixel_values"] = torch.randn(shape, generator=draw)
+        if "input_ids" in found:
+            found["input_ids"] = _with_picture(found["input_ids"], config, picture)
     if "input_features" in takes and _number(config, "num_mel_bins"):
         frames = 2 * (_number(config, "max_source_positions") or 50)
         found["input_features"] = torch.randn((1, _number(config, "num_mel_bins"), frames), generator=draw)
@@ -205,6 +207,20 @@ def _number(config: Any, name: str) -> int:
 def _sides(config: Any) -> tuple[int, int]:
     value = config.image_size
     return (value[0], value[-1]) if isinstance(value, (list, tuple)) else (value, value)
+
+
+def _with_picture(words: Tensor, config: Any, picture: Any) -> Tensor:
+    """Behind the words one token for each patch of the picture, where a model reads both in one text (LLaVA)."""
+    import torch
+
+    token = _number(config, "image_token_id") or _number(config, "image_token_index")
+    patch = _number(picture, "patch_size")
+    if not token or not patch:
+        return words
+    height, width = _sides(picture)
+    more = getattr(config, "vision_feature_select_strategy", "") == "full"
+    patches = torch.full((1, (height // patch) * (width // patch) + more), token)
+    return torch.cat([words.where(words != token, 0), patches], dim=1)
 
 
 def _length(config: Any) -> int:
