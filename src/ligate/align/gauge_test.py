@@ -7,9 +7,9 @@ from ligate.align.gauge import balance
 from ligate.align.maps import AxisMap, Group, Place, applied
 from ligate.align.members import random_member
 
-VALUES = Group(
-    "values", 4, (Place("v", 0, (2, 4), 1, over=((0, 0),)), Place("o", 1, (2, 4), 1, "reads", ((1, 0),))), "invertible", 2
-)  # fmt: skip
+WRITTEN = Place("v", 0, (2, 4), 1, over=((0, 0),))
+READ = Place("o", 1, (2, 4), 1, "reads", ((1, 0),))
+VALUES = Group("values", 4, (WRITTEN, READ), "invertible", 2)
 
 
 def weights(seed: int = 0) -> dict[str, torch.Tensor]:
