@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BENCH ?=
 
-.PHONY: help demo test check bench docs clean distclean
+.PHONY: help demo test check bench bench-align docs clean distclean
 
 help:
 	@echo "make demo       merge real fine-tuned models, score and explain them"
 	@echo "make test       run the tests"
 	@echo "make check      style, types, doors between rooms, method contract, doctests"
 	@echo "make bench      time Ligate against a plain copy and mergekit (26 GB of disk)"
+	@echo "make bench-align  time the matching of networks (7 GB of disk)"
 	@echo "make docs       write docs/methods/ from the method cards"
 	@echo "make clean      remove what these made; make distclean removes .venv too"
 
@@ -32,6 +33,9 @@ check: $(VENV)/.has-test $(VENV)/.has-dev
 
 bench: $(VENV)/.has-test
 	$(BIN)/python benchmarks/run.py $(BENCH)
+
+bench-align: $(VENV)/.has-test
+	$(BIN)/python benchmarks/alignment.py $(BENCH)
 
 docs: $(VENV)/.has-core
 	$(BIN)/python docs/generate.py
