@@ -39,7 +39,9 @@ def balanced(tensors: Mapping[str, Tensor], groups: Sequence[Group]) -> Balanced
 
 
 def _folded(tensors: Mapping[str, Tensor], groups: Sequence[Group]) -> dict[str, Tensor]:
-    places = [place for group in groups if turns(group) for place in group.places if place.scale]
+    places = [
+        place for group in groups if turns(group) for place in group.places if place.scale and place.role != "shifts"
+    ]
     found: dict[str, Tensor] = {}
     for place in places:
         value = tensors[place.tensor]

@@ -17,22 +17,24 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from torch import Tensor
 
-Kind = Literal["permutation", "signed", "rotary", "orthogonal", "invertible"]
+Kind = Literal["permutation", "signed", "rotary", "centred", "orthogonal", "invertible"]
 """What a group's units may undergo. `rotary`: units j and j + size/2 turn and grow together, by any angle and factor,
-as rotary position embeddings allow. `orthogonal`: scales of norms are folded into what reads them on the way."""
+as rotary position embeddings allow. `orthogonal`: scales of norms are folded into what reads them on the way.
+`centred`: rotations that leave the vector of ones where it is, and with it the mean, which layer norms take off."""
 
-Role = Literal["writes", "reads", "scales", "both"]
+Role = Literal["writes", "reads", "scales", "shifts", "both"]
 
 
 class Place(NamedTuple):
     """Where the units of a group lie: on axis `dim` of a tensor, seen as `sizes`, they are its factor `factor`.
 
     Args:
-        role: what the axis does with the units; `scales` is the weight of a norm, one number per unit; `both` is a
-            table that is looked up and later reads (tied embeddings): such units need maps with `write` = `read`.
+        role: what the axis does with the units; `scales` is the weight of a norm, one number per unit, `shifts` its
+            bias; `both` is a table that is looked up and later reads (tied embeddings): such units need maps with
+            `write` = `read`.
         over: dim and factor of what counts the copies of the group, if it has several: heads on the same axis, experts
             on another (all of that axis).
-        scale: the tensor that scales the units just before this place reads them.
+        scale: the tensor that scales the units just before this place reads them, or shifts them.
     """
 
     tensor: str
@@ -110,13 +112,12 @@ def _placed(tensor: Tensor, place: Place, each: AxisMap) -> Tensor:
     if not by.is_floating_point():
         return _moved(tensor, place, by)
     wide = tensor.to(torch.promote_types(tensor.dtype, by.dtype))
-    old, new = each.scales.get(place.scale, (None, None))
-    if old is not None:
-        wide = wide * _along(old, place, wide)
-    wide = _mixed(wide, place, by.to(wide.dtype))
-    if new is not None:
-        wide = wide / _along(new, place, wide)
-    return wide.to(tensor.dtype)
+    if place.scale not in each.scales:
+        return _mixed(wide, place, by.to(wide.dtype)).to(tensor.dtype)
+    old, new = (_along(numbers, place, wide) for numbers in each.scales[place.scale])
+    if place.role == "shifts":
+        return (_mixed(wide / old, place, by.to(wide.dtype)) * new).to(tensor.dtype)
+    return (_mixed(wide * old, place, by.to(wide.dtype)) / new).to(tensor.dtype)
 
 
 def _moved(tensor: Tensor, place: Place, order: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ _TURN_GAIN = 1e-9  # rotations come nearer and nearer
 _WIDE = 2**28  # numbers; larger networks are compared in float32
 _KEPT = 2**28  # numbers of moved weights that are kept in memory
 _STRETCH = ("invertible", "rotary")
+_LEAST_FOLDED = 1e-7
 _LEAST_SCALE = 1e-3  # of the largest: a norm's weight near zero cannot be divided by
 
 
@@ -209,8 +210,9 @@ class _Folded(Mapping[str, "Tensor"]):
         value = self._tensors[name].to(self._dtype)
         place = self._by.get(name)
         if place is not None:
-            scale = self._tensors[place.scale].to(self._dtype)
-            value = value * scale.reshape([-1 if dim == place.dim else 1 for dim in range(value.ndim)])
+            scale = away_from_zero(self._tensors[place.scale].to(self._dtype), _LEAST_FOLDED)
+            along = scale.reshape([-1 if dim == place.dim else 1 for dim in range(value.ndim)])
+            value = value / along if place.role == "shifts" else value * along
         return mapped(name, value, self._maps.get(name, ()))
 
     def __iter__(self) -> Iterator[str]:
@@ -359,13 +361,18 @@ def carried(moves: Tensor, inner: Group, outer: Group, order: Tensor) -> Tensor:
 
 
 def norm_scales(a: Mapping[str, Tensor], b: Mapping[str, Tensor], group: Group) -> dict[str, Tensor]:
-    """What every norm's weight is in B, and what it shall be: that of A, kept away from zero."""
+    """What every norm's weight is in B, and what it shall be: that of A; both kept away from zero."""
     found = {}
     for name in (place.tensor for place in group.places if place.role == "scales"):
-        old, new = b[name].double(), a[name].double()
-        least = _LEAST_SCALE * float(new.abs().max())
-        found[name] = torch.stack([old, torch.where(new.abs() < least, least, new)])
+        old, new = away_from_zero(b[name].double(), _LEAST_FOLDED), away_from_zero(a[name].double(), _LEAST_SCALE)
+        found[name] = torch.stack([old, new])
     return found
+
+
+def away_from_zero(numbers: Tensor, share: float) -> Tensor:
+    """What is nearer to zero than that share of the largest becomes that: it can be divided by."""
+    least = share * float(numbers.abs().max())
+    return torch.where(numbers.abs() < least, least, numbers)
 
 
 def _total(each: Iterable[Tensor]) -> Tensor:

@@ -37,6 +37,12 @@ def _matrix(group: Group, draw: Generator, stretch: bool) -> Tensor:
     if group.kind == "rotary":
         factors = _factor(size // 2, draw) if stretch else torch.ones(size // 2, dtype=torch.float64)
         return pairs_turned(6.3 * _uniform(size // 2, draw), factors)
+    if group.kind == "centred":
+        basis = torch.linalg.qr(
+            torch.cat([torch.ones(size, 1), torch.randn(size, size - 1, generator=draw)], 1).double()
+        )
+        rest = basis.Q[:, 1:]
+        return torch.full((size, size), 1 / size, dtype=torch.float64) + rest @ rotation(size - 1, draw) @ rest.T
     q = rotation(size, draw)
     return q if group.kind == "orthogonal" or not stretch else q * _factor(size, draw) @ rotation(size, draw)
 

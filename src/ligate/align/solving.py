@@ -6,6 +6,7 @@ worth sum M * S. The best M is
     permutation     the linear assignment on S, exactly
     signed          the linear assignment on |S|, with the signs of S
     orthogonal      U V^T of the singular value decomposition of S (Procrustes)
+    centred         the same in the complement of the vector of ones, which stays
     rotary          for each pair (j, j + n) the angle atan2(S[j+n, j] - S[j, j+n], S[j, j] + S[j+n, j+n])
 
 `invertible` is solved among rotations too: a map that stretches can make any product as large as it likes (the networks
@@ -37,7 +38,7 @@ def best(scores: Tensor, kind: Kind) -> Tensor:
         return torch.zeros_like(scores).scatter_(1, order[:, None], torch.where(signs == 0, 1.0, signs)[:, None])
     if kind == "rotary":
         return pairs_turned(_angles(scores), torch.ones(len(scores) // 2, dtype=scores.dtype))
-    left, _, right = torch.linalg.svd(scores)
+    left, _, right = torch.linalg.svd(_without_mean(scores, keep=True) if kind == "centred" else scores)
     return left @ right
 
 
@@ -52,6 +53,8 @@ def most(scores: Tensor, kind: Kind) -> Tensor:
     """What the best member is worth; [...] for scores [..., n, n]."""
     if kind in ("orthogonal", "invertible"):
         return torch.linalg.svdvals(scores).sum(-1)
+    if kind == "centred":
+        return torch.linalg.svdvals(_without_mean(scores)).sum(-1)
     if kind == "rotary":
         half = scores.shape[-1] // 2
         d = scores.diagonal(0, -2, -1)
@@ -71,6 +74,13 @@ def assignment(scores: Tensor) -> Tensor:
 
     _, columns = linear_sum_assignment(scores.numpy(force=True), maximize=True)
     return torch.from_numpy(columns)
+
+
+def _without_mean(scores: Tensor, keep: bool = False) -> Tensor:
+    """Rows and columns less their means; with `keep`, the vector of ones is worth more than all else."""
+    rows = scores - scores.mean(-1, keepdim=True)
+    found = rows - rows.mean(-2, keepdim=True)
+    return found + (scores.abs().sum() + 1) / scores.shape[-1] if keep else found
 
 
 def _angles(scores: Tensor) -> Tensor:

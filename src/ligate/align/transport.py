@@ -146,7 +146,8 @@ def moved(group: Group, coupling: Tensor, readers: Readers = "shares") -> AxisMa
     if chosen is not None:
         return reordered(group, chosen)
     places = (
-        place._replace(role="writes" if place.role == "scales" else place.role, scale="") for place in group.places
+        place._replace(role="writes" if place.role in ("scales", "shifts") else place.role, scale="")
+        for place in group.places
     )
     return AxisMap(group._replace(places=tuple(places)), *shares(coupling, readers))
 

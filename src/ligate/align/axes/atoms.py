@@ -19,9 +19,9 @@ Axis = tuple[int, ...]
 """Atoms from the slowest to the fastest; the empty product is an axis of one unit. Twice the atom's number, odd for its
 dual."""
 
-Limit = Literal["alike", "odd", "rotary", "norm"]
+Limit = Literal["alike", "odd", "rotary", "norm", "centre"]
 """What is done to the units of an atom, one by one: any function, any odd function; turned in pairs by position; or to
-all of them, by their norm or because they are their own dual."""
+all of them, by their norm or because they are their own dual; and less their mean."""
 
 
 def dual(axis: Axis) -> Axis:

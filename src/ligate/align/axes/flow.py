@@ -14,7 +14,7 @@ from typing import Any
 
 from .atoms import Atoms, Axis, Limit, dual
 from .rules import RULES, pointwise, rearranged, squares
-from .values import CASTS, CONTRACTIONS, GROUPED, POINTWISE, VIEWS, Axes, Value, tensors_in
+from .values import CASTS, CONTRACTIONS, GROUPED, KEEP_SCALES, POINTWISE, Axes, Value, tensors_in
 
 
 @dataclass
@@ -23,6 +23,7 @@ class Flow:
 
     Args:
         scales: weight that multiplies units, number by number -> its axis.
+        shifts: weight that is added to units just after that -> the weight that multiplied them.
         uses: weight and axis -> what scaled the units that it read; empty for any other use.
         reads: weight and axis that was summed over with what was computed before.
         between: axes of values that an operation computes inside of it.
@@ -32,6 +33,7 @@ class Flow:
     atoms: Atoms = field(default_factory=Atoms)
     unknown: list[str] = field(default_factory=list)
     scales: dict[str, Axis] = field(default_factory=dict)
+    shifts: dict[str, str] = field(default_factory=dict)
     uses: dict[tuple[str, int], set[str]] = field(default_factory=dict)
     reads: set[tuple[str, int]] = field(default_factory=set)
     between: list[Axes] = field(default_factory=list)
@@ -123,9 +125,9 @@ class Flow:
         for one in given:
             if one.square and name not in ("mean", "sum"):
                 self.limit(one.axes, "alike")
-            if one.scale and name not in CONTRACTIONS | VIEWS:
+            if one.scale and name not in CONTRACTIONS | KEEP_SCALES:
                 self.atoms.limit(self.scales[one.scale], "alike")
-            if one.weight and name not in CONTRACTIONS:
+            if one.weight and name not in CONTRACTIONS and not _scales_units(name, one, given):
                 for dim in one.dims:
                     self.uses.setdefault((one.weight, dim), set()).add("")
 
@@ -136,13 +138,24 @@ class Flow:
 
     def _scale(self, name: str, given: Sequence[Value]) -> str:
         """The weight of one axis that the result has just been multiplied by."""
-        if name in VIEWS:
+        if name in KEEP_SCALES:
             return given[0].scale if given else ""
-        if name == "rms_norm" and len(given) == 2:
-            return self._scaled_by(given[1])
-        if name in ("mul", "mul_") and len(given) == 2 and bool(given[0].weight) != bool(given[1].weight):
-            return self._scaled_by(given[0] if given[0].weight else given[1])
-        return ""
+        if name == "layer_norm":
+            return given[1].weight if len(given) > 1 and given[1].weight in self.scales else ""
+        weight = next((one for one in given if _scales_units(name, one, given)), None)
+        return "" if weight is None else self._scaled_by(weight)
+
+    def shift(self, args: Sequence[Any], options: dict[str, Any]) -> bool:
+        """Note the weight and the bias of a layer norm; False where nothing can be made of them."""
+        weight = args[2] if len(args) > 2 else options.get("weight")
+        bias = args[3] if len(args) > 3 else options.get("bias")
+        if not isinstance(weight, Value):
+            return not isinstance(bias, Value)
+        if not self._scaled_by(weight):
+            return False
+        if not isinstance(bias, Value):
+            return True
+        return bool(bias.weight) and self.shifts.setdefault(bias.weight, weight.weight) == weight.weight
 
     def _scaled_by(self, weight: Value) -> str:
         axes = [axis for axis in weight.axes if self.atoms.size(axis) > 1]
@@ -156,3 +169,10 @@ class Flow:
         axis = self.atoms.new(size)
         self.atoms.fix(axis, f"made by {name}")
         return axis
+
+
+def _scales_units(name: str, one: Value, given: Sequence[Value]) -> bool:
+    """Whether a weight is there to multiply units one by one, or to shift them in a layer norm."""
+    if name in ("rms_norm", "layer_norm"):
+        return one is not given[0]
+    return name in ("mul", "mul_") and len(given) == 2 and [bool(each.weight) for each in given].count(True) == 1

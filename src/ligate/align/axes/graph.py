@@ -188,7 +188,10 @@ class _Reader:
                 self._fix_all(arg, why)
 
     def _limit_what_cannot_be_folded(self) -> None:
-        """A scale goes into what reads the scaled units, and so nobody may read them, or that weight, otherwise."""
+        """A scale goes into what reads the scaled units: nobody may read them, or use any of these weights, otherwise."""
+        for name, scale in [*self._flow.shifts.items(), *((scale, scale) for scale in self._flow.scales)]:
+            if any((name, dim) in self._flow.uses for dim in range(len(self._weights[name]))):
+                self._flow.atoms.limit(self._flow.scales[scale], "alike")
         for (weight, dim), by in self._flow.uses.items():
             if len(by) > 1:
                 for scale in filter(None, by):
@@ -266,15 +269,19 @@ class _Groups:
             return None
         if "rotary" in limits:
             return None if limits - {"rotary"} else "rotary"
-        if "alike" in limits:
+        if "alike" in limits or {"odd", "centre"} <= limits:
             return "permutation"
         if "odd" in limits:
             return "signed"
+        if "centre" in limits:
+            return "centred"
         return "orthogonal" if "norm" in limits else "invertible"
 
     def _role(self, name: str, dim: int) -> tuple[Any, str]:
         if name in self._flow.scales:
             return "scales", ""
+        if name in self._flow.shifts:
+            return "shifts", self._flow.shifts[name]
         scale = "".join(self._flow.uses.get((name, dim), ()))
         return ("reads" if (name, dim) in self._flow.reads else "writes"), scale
 
@@ -297,7 +304,7 @@ class _Groups:
 
 def _sided(role: Role, writes: bool) -> Role:
     """The role of an axis on the side of what writes, or on the other; one that is read on that side does both."""
-    if role == "scales":
+    if role in ("scales", "shifts"):
         return role
     if role == "reads" and writes:
         return "both"

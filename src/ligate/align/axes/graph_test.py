@@ -186,18 +186,30 @@ def small(act: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize(
     ("act", "kind"),
-    [(nn.Identity(), "invertible"), (nn.Tanh(), "signed"), (nn.GELU(), "permutation"), (nn.Dropout(), "invertible")],
+    [
+        (nn.LayerNorm(6), "centred"),
+        (nn.Identity(), "invertible"),
+        (nn.Tanh(), "signed"),
+        (nn.GELU(), "permutation"),
+        (nn.Dropout(), "invertible"),
+    ],
 )
 def test_a_function_of_each_unit_decides_what_they_may_undergo(act, kind):
     assert kinds(small(act).eval(), (torch.zeros(1, 3),)) == {"0.weight[0]": kind}
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("act", [nn.Identity(), nn.Tanh(), nn.RMSNorm(6), nn.RMSNorm(6, elementwise_affine=False)])
+@pytest.mark.parametrize(
+    "act",
+    [
+        nn.Identity(), nn.Tanh(), nn.RMSNorm(6), nn.RMSNorm(6, elementwise_affine=False),
+        nn.LayerNorm(6), nn.LayerNorm(6, bias=False), nn.LayerNorm(6, elementwise_affine=False),
+    ],
+)  # fmt: skip
 def test_every_kind_holds(seed, act):
     torch.manual_seed(seed)
-    if isinstance(act, nn.RMSNorm) and act.weight is not None:
-        nn.init.uniform_(act.weight, 0.5, 2)
+    for parameter in act.parameters():
+        nn.init.uniform_(parameter, 0.5, 2)
     assert unchanged(small(act), (torch.randn(4, 3, dtype=torch.float64),)) < 1e-12
 
 
@@ -274,3 +286,36 @@ def test_tied_tables_bring_units_forth_and_read_them():
     torch.manual_seed(0)
     (stream,) = (group for group in symmetries(Branches(), (IDS,)).groups if group.size == 12)
     assert [place.tensor for place in stream.places if place.role == "both"] == ["table.weight"]
+
+
+@pytest.mark.parametrize(("norm", "part"), [(nn.LayerNorm, "bias"), (nn.LayerNorm, "weight"), (nn.RMSNorm, "weight")])
+def test_a_norm_whose_weights_mean_something_elsewhere_is_only_permuted(norm, part):
+    class Elsewhere(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.norm, self.second = nn.Linear(3, 6), norm(6), nn.Linear(6, 2)
+            nn.init.uniform_(getattr(self.norm, part), 0.5, 2)
+
+        def forward(self, x):
+            return self.second(self.norm(self.first(x) + getattr(self.norm, part)))
+
+    torch.manual_seed(0)
+    assert kinds(Elsewhere(), (torch.zeros(1, 3),)) == {"first.weight[0]": "permutation"}
+    assert unchanged(Elsewhere(), (torch.randn(4, 3, dtype=torch.float64),)) < 1e-12
+
+
+def test_what_a_norm_gives_may_be_averaged_over_positions_but_not_added_up():
+    class Pooled(nn.Module):
+        def __init__(self, add: bool) -> None:
+            super().__init__()
+            self.first, self.norm, self.second = nn.Linear(3, 6), nn.LayerNorm(6), nn.Linear(6, 2)
+            self.add = add
+
+        def forward(self, x):
+            x = self.first(x)
+            y = self.norm(x) + x if self.add else self.norm(x)
+            return self.second(y.mean(1))
+
+    for add, kind in ((False, "centred"), (True, "permutation")):
+        assert kinds(Pooled(add), (torch.zeros(2, 5, 3),)) == {"first.weight[0]": kind}
+        assert unchanged(Pooled(add), (torch.randn(2, 5, 3, dtype=torch.float64),)) < 1e-12

@@ -146,7 +146,12 @@ def _layer_norm(flow: Flow, args: Sequence[Any], options: dict[str, Any], shape:
     for one in tensors_in([*args[2:4], options.get("weight"), options.get("bias")]):
         for mine, its in zip(x.axes[-len(normalized) :], one.axes, strict=True):
             flow.atoms.unify(mine, its, "goes into layer_norm")
-    flow.limit(x.axes, "alike")
+    if len(normalized) > 1 or not flow.shift(args, options):
+        flow.limit(x.axes, "alike")
+        return x.axes
+    flow.limit(x.axes[-1:], "norm")
+    flow.limit(x.axes[-1:], "centre")
+    flow.limit(x.axes[:-1], "alike")
     return x.axes
 
 

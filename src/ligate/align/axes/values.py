@@ -91,10 +91,11 @@ ANY = frozenset(
 
 POINTWISE = SUMS | PRODUCTS | ODD | ANY
 
-VIEWS = frozenset(
+KEEP_SCALES = frozenset(
     ["view", "reshape", "flatten", "unflatten", "_unsafe_view", "unsqueeze", "squeeze", "expand", "expand_as", "index"]
+    + ["select", "slice", "mean", "sum"]
 )
-"""Rearrange batch and positions; what scales the units is still all that was done to them."""
+"""Rearrange, pick or average batch and positions; what scales the units is still all that was done to them."""
 
 
 @dataclass(frozen=True)
