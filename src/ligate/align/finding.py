@@ -165,14 +165,14 @@ def agreement(
 ) -> tuple[float | None, float | None]:
     """Cosine between the matrices of both on which some map lies, as they are and after the maps of B.
 
-    Tensor by tensor, in float64. Vectors are left out: weights of norms are near 1 in every network. None where widths
+    Tensor by tensor, in float32. Vectors are left out: weights of norms are near 1 in every network. None where widths
     differ (before), or where all weights are zero.
     """
     places = [place.tensor for each in maps for place in each.group.places]
     touched = [name for name in dict.fromkeys(places) if a[name].ndim > 1]
     before, after = _Cosine(), _Cosine()
     for name in touched:
-        one, other = a[name].double(), b[name].double()
+        one, other = a[name].float(), b[name].float()
         before.add(one, other)
         after.add(one, mapped(name, other, maps))
     return before.value, after.value

@@ -38,6 +38,7 @@ __all__ = ["Matching", "assignment", "similarity", "weight_matching"]
 _SWEEPS = 100
 _GAIN = 1e-12  # a share of the score: less is rounding
 _TURN_GAIN = 1e-9  # rotations come nearer and nearer
+_NARROW_GAIN = 1e-6  # of scores in float32
 _WIDE = 2**28  # numbers; larger networks are compared in float32
 _KEPT = 2**28  # numbers of moved weights that are kept in memory
 _STRETCH = ("invertible", "rotary")
@@ -224,8 +225,10 @@ class _Folded(Mapping[str, "Tensor"]):
 
 def _descend(pair: _Pair, generator: torch.Generator, sweeps: int) -> None:
     for _ in range(sweeps):
-        gained = [_improve(pair, pair.groups[index]) for index in torch.randperm(len(pair.groups), generator=generator)]
-        if not any(gained):
+        order = torch.randperm(len(pair.groups), generator=generator).tolist()
+        if pair.large:  # one layer after the other, whose weights are still at hand
+            order.sort(key=lambda index: pair.first_seen[pair.groups[index].name])
+        if not any([_improve(pair, pair.groups[index]) for index in order]):
             break
 
 
@@ -235,11 +238,17 @@ def _improve(pair: _Pair, group: Group) -> bool:
     scores = pair.scores(group, _compared(group))
     move = best(scores, group.kind)
     here = scores.diagonal(0, -2, -1).sum()
-    least = (_TURN_GAIN if move.is_floating_point() else _GAIN) * float(scores.abs().sum())
+    least = _least(scores, move) * float(scores.abs().sum())
     if float(worth(scores, move).sum() - here) <= least:
         return False
     pair.move(group, move)
     return True
+
+
+def _least(scores: Tensor, move: Tensor) -> float:
+    if scores.dtype == torch.float32:
+        return _NARROW_GAIN
+    return _TURN_GAIN if move.is_floating_point() else _GAIN
 
 
 def _exchanged(pair: _Pair, group: Group) -> bool:

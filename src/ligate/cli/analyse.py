@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ligate.core.errors import RecipeError
-from ligate.io.ranges import cannot_write
 
 from .progress import watcher
 from .show import note, say, say_json, table
@@ -72,6 +71,8 @@ def _told(said: Said) -> str:
 
 
 def _write(found: Analysis, path: Path) -> None:
+    from ligate.io.ranges import cannot_write
+
     from ligate.verbs.similarity import page
 
     try:

@@ -188,7 +188,7 @@ class _Reader:
                 self._fix_all(arg, why)
 
     def _limit_what_cannot_be_folded(self) -> None:
-        """A scale goes into what reads the scaled units: nobody may read them, or use any of these weights, otherwise."""
+        """A scale goes into what reads the scaled units: nobody may read them or use these weights otherwise."""
         for name, scale in [*self._flow.shifts.items(), *((scale, scale) for scale in self._flow.scales)]:
             if any((name, dim) in self._flow.uses for dim in range(len(self._weights[name]))):
                 self._flow.atoms.limit(self._flow.scales[scale], "alike")
