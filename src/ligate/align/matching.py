@@ -228,7 +228,8 @@ def _descend(pair: _Pair, generator: torch.Generator, sweeps: int) -> None:
         order = torch.randperm(len(pair.groups), generator=generator).tolist()
         if pair.large:  # one layer after the other, whose weights are still at hand
             order.sort(key=lambda index: pair.first_seen[pair.groups[index].name])
-        if not any([_improve(pair, pair.groups[index]) for index in order]):
+        gained = [_improve(pair, pair.groups[index]) for index in order]
+        if not any(gained):
             break
 
 

@@ -72,7 +72,6 @@ def _told(said: Said) -> str:
 
 def _write(found: Analysis, path: Path) -> None:
     from ligate.io.ranges import cannot_write
-
     from ligate.verbs.similarity import page
 
     try:
