@@ -145,11 +145,16 @@ def play(request: Request, tell: Teller) -> Results:
     )
 
 
+_LONG = ("straight-through-repair",)
+"""Rows that the smoke tier has no time for, unless they are asked for."""
+
+
 def _asked_for(request: Request) -> list[str]:
     if request.model is not None:
         raise RecipeError("digits trains its own networks from random weights", where="--model", hint="leave it out.")
     known = [*ALIGNERS, *FUSIONS]
-    names = known if request.methods is None else list(request.methods)
+    usual = [name for name in known if request.tier != "smoke" or name not in _LONG]
+    names = usual if request.methods is None else list(request.methods)
     for name in names:
         if name not in known:
             hint = nearest(name, known) or f"it has {', '.join(known)}; merges of experts belong to other suites."
