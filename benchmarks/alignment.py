@@ -20,14 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ligate.align.architecture import architecture_of
 from ligate.align.axes.graph import symmetries
 from ligate.align.maps import AxisMap, mapped
 from ligate.align.members import random_member
+from ligate.align.stored import read_tensor
+from ligate.verbs.opening import opened
 
 FOLDER = Path(__file__).parent.parent / "build" / "bench-align"
 NETWORKS: Mapping[str, tuple[str, str, dict[str, Any]]] = {
@@ -79,8 +80,8 @@ def make(name: str, folder: Path) -> int:
         save_file({each: value.to(getattr(torch, dtype)) for each, value in weights.items()}, _file(folder, "a", layer))
     maps: list[AxisMap] = [random_member(group, norms, draw) for group in groups]
     for layer, names in _layers(network.model).items():
-        with safe_open(_file(folder, "a", layer), "pt") as held:
-            moved = {each: mapped(each, held.get_tensor(each).float(), maps) for each in names}
+        held = load_file(_file(folder, "a", layer))
+        moved = {each: mapped(each, held[each].float(), maps) for each in names}
         stored = {each: value.to(getattr(torch, dtype)).contiguous() for each, value in moved.items()}
         save_file(stored, _file(folder, "b", layer))
     for label in ("a", "b"):
@@ -99,20 +100,10 @@ def measure(folder: Path) -> str:
 
 def _apart(folder: Path, label: str) -> Iterator[float]:
     """The distance of each matrix from that of `a`, relative to its norm."""
-    for file in sorted((folder / "a").glob("*.safetensors")):
-        with safe_open(file, "pt") as held:
-            for name in held.keys():  # noqa: SIM118 - no mapping
-                one, other = held.get_tensor(name).float(), _find(folder / label, name).float()
-                if one.ndim > 1:
-                    yield float((one - other).norm() / one.norm())
-
-
-def _find(folder: Path, name: str) -> Tensor:
-    for file in sorted(folder.glob("model*.safetensors")):
-        with safe_open(file, "pt") as held:
-            if name in held.keys():  # noqa: SIM118 - no mapping
-                return held.get_tensor(name)
-    raise SystemExit(f"{folder} has no {name}")
+    with opened(str(folder / "a")) as a, opened(str(folder / label)) as b:
+        for name in (name for name, header in a.headers().items() if len(header.shape) > 1):
+            one, other = (read_tensor(each, name).float() for each in (a, b))
+            yield float((one - other).norm() / one.norm())
 
 
 def _layers(model: torch.nn.Module) -> dict[str, list[str]]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from .gauge import balance
-from .maps import AxisMap, Group, applied
-from .matching import carried, inside_of, outer_first, turns
+from .maps import Group, applied
+from .matching import axis_map, carried, folded, inside_of, outer_first, stretches, turns
 from .solving import best
 
 if TYPE_CHECKING:
@@ -29,25 +29,14 @@ class Balanced(NamedTuple):
 def balanced(tensors: Mapping[str, Tensor], groups: Sequence[Group]) -> Balanced:
     """Scales of norms count as part of what reads them, where units may turn: there they are no property of units."""
     whole = {**tensors, **_folded(tensors, groups)}
-    moves = {group.name: balance(whole, group) for group in groups if group.kind in ("invertible", "rotary")}
-    maps = [
-        AxisMap(group, moves[group.name], torch.linalg.inv(moves[group.name]).mT)
-        for group in groups
-        if group.name in moves
-    ]
+    moves = {group.name: balance(whole, group) for group in groups if stretches(group)}
+    maps = [axis_map(group, moves[group.name]) for group in groups if group.name in moves]
     return Balanced(applied(tensors, maps), moves)
 
 
 def _folded(tensors: Mapping[str, Tensor], groups: Sequence[Group]) -> dict[str, Tensor]:
-    places = [
-        place for group in groups if turns(group) for place in group.places if place.scale and place.role != "shifts"
-    ]
-    found: dict[str, Tensor] = {}
-    for place in places:
-        value = tensors[place.tensor]
-        shape = [-1 if dim == place.dim else 1 for dim in range(value.ndim)]
-        found[place.tensor] = value * tensors[place.scale].reshape(shape)
-    return found
+    places = [place for group in groups if turns(group) for place in group.places if place.scale]
+    return {place.tensor: folded(tensors[place.tensor], place, tensors[place.scale]) for place in places}
 
 
 def turning(groups: Sequence[Group]) -> list[Group]:

@@ -28,12 +28,10 @@ from ligate.core.errors import InputError
 
 from .gauge import balance
 from .maps import AxisMap, Group, Place, applied, mapped, units
-from .solving import assignment, best, most, worth
+from .solving import best, most, worth
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-__all__ = ["Matching", "assignment", "similarity", "weight_matching"]
 
 _SWEEPS = 100
 _GAIN = 1e-12  # a share of the score: less is rounding
@@ -41,7 +39,6 @@ _TURN_GAIN = 1e-9  # rotations come nearer and nearer
 _NARROW_GAIN = 1e-6  # of scores in float32
 _WIDE = 2**28  # numbers; larger networks are compared in float32
 _KEPT = 2**28  # numbers of moved weights that are kept in memory
-_STRETCH = ("invertible", "rotary")
 _LEAST_FOLDED = 1e-7
 _LEAST_SCALE = 1e-3  # of the largest: a norm's weight near zero cannot be divided by
 
@@ -65,7 +62,7 @@ class Matching(NamedTuple):
 
     def maps(self, groups: Sequence[Group]) -> list[AxisMap]:
         """In the order in which they are to be applied."""
-        return [_map(one, self.orders[one.name], self.scales.get(one.name, {})) for one in outer_first(groups)]
+        return [axis_map(one, self.orders[one.name], self.scales.get(one.name, {})) for one in outer_first(groups)]
 
 
 def weight_matching(
@@ -101,11 +98,6 @@ def weight_matching(
     return Matching(orders, score, {group.name: norm_scales(a, b, group) for group in groups if turns(group)})
 
 
-def similarity(a: Mapping[str, Tensor], b: Mapping[str, Tensor], group: Group) -> Tensor:
-    """[size, size] inner products of the units of both, over all weights on which the group lies; of each copy."""
-    return _summed(group, ((place, a[place.tensor], b[place.tensor]) for place in _compared(group)))
-
-
 def _summed(group: Group, each: Iterable[tuple[Place, Tensor, Tensor]]) -> Tensor:
     total = _total(units(one, place) @ units(other, place).mT for place, one, other in each)
     return total if group.copies > 1 else total.sum(0)
@@ -125,10 +117,10 @@ class _Pair:
         self.first_seen = {group.name: index for index, group in enumerate(groups)}
         self.large = sum(shape.numel() for shape in shapes.values()) > _WIDE
         dtype = torch.float32 if self.large else torch.float64
-        self._stretched = [group for group in self.groups if group.kind in _STRETCH]
+        self._stretched = [group for group in self.groups if stretches(group)]
         self.a, self._b = _Folded(a, self.groups, dtype), _Folded(b, self.groups, dtype)
         self._balance = {group.name: balance(self.a, group) for group in self._stretched}
-        self.a.move([_map(group, self._balance[group.name].to(dtype)) for group in self._stretched])
+        self.a.move([axis_map(group, self._balance[group.name].to(dtype)) for group in self._stretched])
         self.sizes = {name: shape.numel() for name, shape in shapes.items()}
         self.orders: dict[str, Tensor] = {group.name: unmoved(group, dtype) for group in self.groups}
         self.orders |= {group.name: balance(self._b, group).to(dtype) for group in self._stretched}
@@ -143,7 +135,7 @@ class _Pair:
         """A weight of B as it is moved so far."""
         if name in self._moved:
             return self._moved[name]
-        value = mapped(name, self._b[name], [_map(group, self.orders[group.name]) for group in self._on[name]])
+        value = mapped(name, self._b[name], [axis_map(group, self.orders[group.name]) for group in self._on[name]])
         while self._moved and sum(self.sizes[each] for each in self._moved) + self.sizes[name] > _KEPT:
             self._moved.pop(next(iter(self._moved)))
         self._moved[name] = value
@@ -195,7 +187,7 @@ class _Pair:
 
 
 class _Folded(Mapping[str, "Tensor"]):
-    """The weights in wide numbers, with the scales of norms folded into what reads them where units may turn."""
+    """The weights in wide numbers, folded where units may turn."""
 
     def __init__(self, tensors: Mapping[str, Tensor], groups: Sequence[Group], dtype: torch.dtype) -> None:
         self._tensors, self._dtype = tensors, dtype
@@ -208,12 +200,9 @@ class _Folded(Mapping[str, "Tensor"]):
                 self._maps.setdefault(place.tensor, []).append(each)
 
     def __getitem__(self, name: str) -> Tensor:
-        value = self._tensors[name].to(self._dtype)
-        place = self._by.get(name)
+        value, place = self._tensors[name].to(self._dtype), self._by.get(name)
         if place is not None:
-            scale = away_from_zero(self._tensors[place.scale].to(self._dtype), _LEAST_FOLDED)
-            along = scale.reshape([-1 if dim == place.dim else 1 for dim in range(value.ndim)])
-            value = value / along if place.role == "shifts" else value * along
+            value = folded(value, place, self._tensors[place.scale])
         return mapped(name, value, self._maps.get(name, ()))
 
     def __iter__(self) -> Iterator[str]:
@@ -221,6 +210,13 @@ class _Folded(Mapping[str, "Tensor"]):
 
     def __len__(self) -> int:
         return len(self._tensors)
+
+
+def folded(value: Tensor, place: Place, scale: Tensor) -> Tensor:
+    """What reads scaled units reads them as they were before; the bias of a norm is added before it scales."""
+    scale = away_from_zero(scale.to(value.dtype), _LEAST_FOLDED)
+    along = scale.reshape([-1 if dim == place.dim else 1 for dim in range(value.ndim)])
+    return value / along if place.role == "shifts" else value * along
 
 
 def _descend(pair: _Pair, generator: torch.Generator, sweeps: int) -> None:
@@ -325,6 +321,11 @@ def turns(group: Group) -> bool:
     return group.kind != "permutation"
 
 
+def stretches(group: Group) -> bool:
+    """Whether its units may grow, so that what reads them has to undo another map than what writes them undergoes."""
+    return group.kind in ("invertible", "rotary")
+
+
 def inside_of(group: Group, groups: Sequence[Group]) -> list[Group]:
     """The groups whose copies are counted by the units of this one."""
     where = {(place.tensor, place.dim, place.factor) for place in group.places}
@@ -351,9 +352,9 @@ def unmoved(group: Group, dtype: torch.dtype = torch.float64) -> Tensor:
     return one.expand(group.copies, *one.shape).clone() if group.copies > 1 else one
 
 
-def _map(group: Group, move: Tensor, scales: Mapping[str, Tensor] | None = None) -> AxisMap:
+def axis_map(group: Group, move: Tensor, scales: Mapping[str, Tensor] | None = None) -> AxisMap:
     """`move` is what happens to the axes that write the units."""
-    return AxisMap(group, move, torch.linalg.inv(move).mT if group.kind in _STRETCH else move, scales or {})
+    return AxisMap(group, move, torch.linalg.inv(move).mT if stretches(group) else move, scales or {})
 
 
 def after(before: Tensor, by: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -76,7 +76,11 @@ class Learned:
     numbers: Numbers
     curve: Sequence[Look]
     ended: str = ""
-    scalars: int = field(default=0)
+
+    @property
+    def scalars(self) -> int:
+        """How many numbers were learned."""
+        return sum(one.numel() for one in self.numbers.values())
 
 
 def learn(
@@ -126,7 +130,7 @@ def learn(
         merge.carry(numbers)
         optimizer.step()
     merge.write(best)
-    return Learned(best, curve, ended, sum(one.numel() for one in best.values()))
+    return Learned(best, curve, ended)
 
 
 class _Merge:

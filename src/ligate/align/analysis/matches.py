@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from ligate.align.matching import assignment
+from ligate.align.solving import assignment
 
 if TYPE_CHECKING:
     from torch import Tensor
