@@ -9,56 +9,64 @@ module, its gradients and one tensor of all experts, whatever their number; of a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from ligate.core.errors import InputError
 
+from .merging import Merge, Weights
+from .objectives import Batch, Told
 from .parametrisations import Numbers, Parametrisation
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor, nn
 
     from .objectives import Objective
-
-Weights = Mapping[str, "Tensor"]
-"""Name -> tensor; may read from disk when asked."""
-
-
-class Batch(NamedTuple):
-    """Examples of one task: whatever the task's `ask` takes, and the right classes if they are known."""
-
-    inputs: object
-    right: Tensor | None = None
-    expert: Tensor | None = None
 
 
 class Task(NamedTuple):
     """One of the tasks that the merge is to do.
 
     Args:
-        ask: inputs -> logits [N, C], by the module with whatever weights it has.
+        ask: inputs -> logits [N, C], or `Told`, by the module with whatever weights it has.
         learning: batches to learn from, in turn; `stopping`: batches that decide when to stop.
+        expert: which of the experts was trained for it, counted from 0; None: none was, or all were.
     """
 
     name: str
-    ask: Callable[[object], Tensor]
+    ask: Callable[[Any], Tensor | Told]
     learning: Sequence[Batch]
     stopping: Sequence[Batch] = ()
+    expert: int | None = None
+
+    def told(self, batch: Batch) -> Told:
+        answer = self.ask(batch.inputs)
+        return answer if isinstance(answer, Told) else Told(answer)
 
 
 @dataclass(frozen=True)
 class Adam:
     """Adam, arXiv 1412.6980. Every `look` steps the stopping batches are asked; the best numbers are kept, and after
-    `patience` looks without a better one it ends."""
+    `patience` looks without a better one it ends.
+
+    Args:
+        decay: decoupled weight decay, AdamW, arXiv 1711.05101.
+        clip: the most that the norm of all gradients may be.
+        cosine: the rate goes down to zero along a cosine.
+    """
 
     steps: int = 500
     rate: float = 1e-3
     look: int = 25
     patience: int = 8
+    decay: float = 0.0
+    clip: float | None = None
+    cosine: bool = False
 
 
 class Look(NamedTuple):
@@ -82,6 +90,47 @@ class Learned:
         """How many numbers were learned."""
         return sum(one.numel() for one in self.numbers.values())
 
+    @property
+    def best(self) -> Look:
+        return min(self.curve, key=lambda look: look.stopping)
+
+
+@dataclass
+class _Course:
+    """How far the learning is: all that a checkpoint has to hold."""
+
+    numbers: dict[str, Tensor]
+    optimizer: torch.optim.Optimizer
+    best: dict[str, Tensor]
+    step: int = 0
+    curve: list[Look] = field(default_factory=list)
+    told: list[float] = field(default_factory=list)  # losses since the last look
+    since: int = 0  # looks since the best one
+
+    def state(self) -> dict[str, Any]:
+        plain = {name: one.detach() for name, one in self.numbers.items()}
+        return {"numbers": plain, "optimizer": self.optimizer.state_dict(), "best": self.best, "step": self.step,
+                "curve": [tuple(look) for look in self.curve], "since": self.since}  # fmt: skip
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        with torch.no_grad():
+            for name, one in self.numbers.items():
+                one.copy_(state["numbers"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best, self.step, self.since = state["best"], state["step"], state["since"]
+        self.curve = [Look(*look) for look in state["curve"]]
+
+    def to_look(self, solver: Adam) -> bool:
+        looked = bool(self.curve) and self.curve[-1].step == self.step
+        return not looked and (self.step % solver.look == 0 or self.step == solver.steps)
+
+    def look(self, stopping: float) -> None:
+        better = not self.curve or stopping < min(look.stopping for look in self.curve)
+        self.curve.append(Look(self.step, _mean(self.told), stopping))
+        self.told, self.since = [], 0 if better else self.since + 1
+        if better:
+            self.best = {name: one.detach().clone() for name, one in self.numbers.items()}
+
 
 def learn(
     module: nn.Module,
@@ -91,91 +140,102 @@ def learn(
     parametrisation: Parametrisation,
     objective: Objective,
     solver: Adam = Adam(),
+    *,
+    kept: Path | None = None,
+    tell: Callable[[Look], None] = lambda look: None,
 ) -> Learned:
     """The numbers with which the merge does best on the tasks, each task counting the same.
 
-    The module is left with the merge of these numbers. Only its parameters are merged; its buffers stay.
+    The module is left with the merge of these numbers. Only its parameters are merged; its buffers stay. With `kept`
+    every look is written to that file, and a learning that was stopped goes on from there.
 
     Raises:
         InputError: there is nothing to learn from, a task lacks what the objective needs, or a tensor is missing.
     """
-    _require(tasks, objective, base, experts, module)
-    names = dict(module.named_parameters())
-    numbers = parametrisation.start({name: one.shape for name, one in names.items()}, len(experts))
-    for one in numbers.values():
-        one.requires_grad_(True)
-    optimizer = torch.optim.Adam(list(numbers.values()), lr=solver.rate)
-    merge = _Merge(names, base, experts, parametrisation)
-    curve: list[Look] = []
-    best, ended = {name: one.detach().clone() for name, one in numbers.items()}, ""
-    lowest, since, told = math.inf, 0, []
-    for step in range(solver.steps + 1):
-        merge.write(numbers)
-        if step % solver.look == 0 or step == solver.steps:
-            found = Look(step, _mean(told), _asked(module, tasks, objective))
-            curve.append(found)
-            told = []
-            since = 0 if found.stopping < lowest else since + 1
-            if found.stopping < lowest:
-                lowest, best = found.stopping, {name: one.detach().clone() for name, one in numbers.items()}
-            if since > solver.patience or step == solver.steps:
-                ended = "no longer better on the stopping batches" if since > solver.patience else ""
-                break
-        loss = _loss(module, tasks, objective, step)
+    require(tasks, objective)
+    problem = _Problem(module, Merge(module, base, experts, parametrisation), tasks, parametrisation, objective, solver)
+    course = _begin(problem.merge.start(), solver)
+    if kept is not None and kept.is_file():
+        course.resume(torch.load(kept, weights_only=True))
+    ended = ""
+    while not ended:
+        if course.to_look(solver):
+            course.look(problem.asked(course.numbers))
+            tell(course.curve[-1])
+            if kept is not None:
+                _write(course.state(), kept)
+        ended = _ended(course, solver) or problem.step(course)
+    problem.merge.write(course.best)
+    return Learned(course.best, course.curve, "" if course.step == solver.steps else ended)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What stays the same in all steps."""
+
+    module: nn.Module
+    merge: Merge
+    tasks: Sequence[Task]
+    parametrisation: Parametrisation
+    objective: Objective
+    solver: Adam
+
+    def asked(self, numbers: Numbers) -> float:
+        self.merge.write(numbers)
+        return asked(self.tasks, self.objective, self.parametrisation.shares(numbers))
+
+    def step(self, course: _Course) -> str:
+        """One step; why there can be no more, if so."""
+        self.merge.write(course.numbers, course.step)
+        course.optimizer.zero_grad()
+        loss = backward(self.tasks, self.objective, lambda: self.parametrisation.shares(course.numbers), course.step)
         if not math.isfinite(loss):
-            ended = f"the loss became {loss} in step {step}"
-            break
-        told.append(loss)
-        optimizer.zero_grad()
-        merge.carry(numbers)
-        optimizer.step()
-    merge.write(best)
-    return Learned(best, curve, ended)
+            return f"the loss became {loss} in step {course.step}"
+        course.told.append(loss)
+        self.merge.carry(course.numbers, course.step)
+        if self.solver.clip is not None:
+            torch.nn.utils.clip_grad_norm_(list(course.numbers.values()), self.solver.clip)
+        for group in course.optimizer.param_groups:
+            group["lr"] = rate_at(self.solver, course.step)
+        course.optimizer.step()
+        course.step += 1
+        return ""
 
 
-class _Merge:
-    """The module's weights as a function of the numbers."""
-
-    def __init__(
-        self, parameters: Mapping[str, Tensor], base: Weights, experts: Sequence[Weights], by: Parametrisation
-    ) -> None:
-        self._parameters, self._base, self._experts, self._by = parameters, base, experts, by
-
-    def write(self, numbers: Numbers) -> None:
-        with torch.no_grad():
-            for name, one, base, deltas in self._tensors():
-                one.copy_(self._by.merged(name, base, deltas, numbers))
-                one.grad = None
-
-    def carry(self, numbers: Numbers) -> None:
-        """From the gradients of the weights to those of the numbers, which add up."""
-        for name, one, base, deltas in self._tensors():
-            if one.grad is not None:
-                self._by.merged(name, base, deltas, numbers).backward(one.grad.to(base.dtype))
-
-    def _tensors(self) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
-        for name, one in self._parameters.items():
-            base = self._base[name].float()
-            yield name, one, base, torch.stack([each[name].float() - base for each in self._experts])
+def _begin(numbers: dict[str, Tensor], solver: Adam) -> _Course:
+    optimizer = torch.optim.AdamW(list(numbers.values()), lr=solver.rate, weight_decay=solver.decay)
+    return _Course(numbers, optimizer, {name: one.detach().clone() for name, one in numbers.items()})
 
 
-def _loss(module: nn.Module, tasks: Sequence[Task], objective: Objective, step: int) -> float:
-    """One batch of every task, and the gradients of their mean."""
+def _ended(course: _Course, solver: Adam) -> str:
+    if not math.isfinite(course.curve[-1].stopping):
+        return f"the loss on the stopping batches became {course.curve[-1].stopping} in step {course.curve[-1].step}"
+    if course.since > solver.patience:
+        return "no longer better on the stopping batches"
+    return "all steps are done" if course.step == solver.steps else ""
+
+
+def rate_at(solver: Adam, step: int) -> float:
+    return solver.rate * (0.5 * (1 + math.cos(math.pi * step / solver.steps)) if solver.cosine else 1.0)
+
+
+def backward(tasks: Sequence[Task], objective: Objective, shares: Callable[[], Tensor], step: int) -> float:
+    """One batch of every task: the mean of the losses, and its gradients in the module's weights and the shares."""
     total = 0.0
     for task in tasks:
         batch = task.learning[step % len(task.learning)]
-        loss = objective(task.ask(batch.inputs), batch.right, batch.expert) / len(tasks)
+        loss = objective(task.told(batch), batch, shares()) / len(tasks)
         loss.backward()
         total += float(loss.detach())
     return total
 
 
-def _asked(module: nn.Module, tasks: Sequence[Task], objective: Objective) -> float:
+def asked(tasks: Sequence[Task], objective: Objective, shares: Tensor) -> float:
+    """The loss on the stopping batches; on those of the learning where a task has none."""
     with torch.no_grad():
         each = [
-            _mean([float(objective(task.ask(batch.inputs), batch.right, batch.expert)) for batch in batches])
+            _mean([float(objective(task.told(batch), batch, shares)) for batch in task.stopping or task.learning])
             for task in tasks
-            for batches in [task.stopping or task.learning]
         ]
     return _mean(each)
 
@@ -184,37 +244,67 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else math.nan
 
 
-def _require(
-    tasks: Sequence[Task], objective: Objective, base: Weights, experts: Sequence[Weights], module: nn.Module
-) -> None:
+def _write(state: Mapping[str, Any], path: Path) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.partial")
+    torch.save(dict(state), beside)
+    beside.replace(path)
+
+
+def require(tasks: Sequence[Task], objective: Objective) -> None:
+    """Raises InputError where there is nothing to learn from, or a batch lacks what the objective needs."""
     if not tasks or not all(task.learning for task in tasks):
         empty = next((task.name for task in tasks if not task.learning), "")
         raise InputError("there is nothing to learn from", where=f"task {empty}" if empty else "learn",
                          hint="give at least one batch of every task.")  # fmt: skip
     for task in tasks:
         for batch in (*task.learning, *task.stopping):
-            if objective.needs == "labels" and batch.right is None:
+            if "labels" in objective.needs and batch.right is None:
                 raise InputError("a batch has no labels", where=f"task {task.name}",
                                  hint="this objective needs them; `Entropy` and `Agreement` do not.")  # fmt: skip
-            if objective.needs == "experts" and batch.expert is None:
-                raise InputError("a batch lacks its expert's logits", where=f"task {task.name}",
+            if ("expert" in objective.needs and batch.expert is None) or (
+                "everyone" in objective.needs and batch.everyone is None
+            ):
+                raise InputError("a batch lacks what the experts say", where=f"task {task.name}",
                                  hint="ask the experts first: `taught`.")  # fmt: skip
-    for name, one in module.named_parameters():
-        for index, weights in enumerate((base, *experts)):
-            if name not in weights or weights[name].shape != one.shape:
-                which = "the base" if index == 0 else f"expert {index}"
-                raise InputError(f"{which} has no tensor {name} of shape {list(one.shape)}", where=f"tensor {name}",
-                                 hint="all models must have the module's parameters.")  # fmt: skip
 
 
-def taught(module: nn.Module, experts: Sequence[Weights], tasks: Sequence[Task]) -> list[Task]:
-    """The tasks with the logits of their own experts in every batch: expert i answers task i."""
+def taught(
+    module: nn.Module, experts: Sequence[Weights], tasks: Sequence[Task], needs: frozenset[str] = frozenset({"expert"})
+) -> list[Task]:
+    """The tasks with what the experts say of every batch: `expert` its own one, `everyone` all of them.
+
+    Raises:
+        InputError: the task's own expert is to be asked, and the task has none.
+    """
     parameters = dict(module.named_parameters())
-    found = []
-    for task, expert in zip(tasks, experts, strict=True):
+    found = list(tasks)
+    for index, expert in enumerate(experts):
+        if "everyone" not in needs and all(task.expert != index for task in tasks):
+            continue
         with torch.no_grad():
             for name, one in parameters.items():
                 one.copy_(expert[name])
-            asked = [[each._replace(expert=task.ask(each.inputs)) for each in side] for side in task[2:]]
-        found.append(Task(task.name, task.ask, *asked))
+            found = [_with_answers(task, index, len(experts), needs) for task in found]
+    orphan = next((task.name for task in tasks if task.expert is None), None)
+    if "expert" in needs and orphan is not None:
+        raise InputError("no expert was trained for this task", where=f"task {orphan}",
+                         hint="name the expert, or take an objective that asks all of them.")  # fmt: skip
     return found
+
+
+def _with_answers(task: Task, index: int, count: int, needs: frozenset[str]) -> Task:
+    """With what the module, being expert `index` now, says."""
+
+    def answered(batch: Batch) -> Batch:
+        if "everyone" not in needs and task.expert != index:
+            return batch
+        told = task.told(batch)
+        if "everyone" in needs:
+            room = told.logits.new_empty(count, *told.logits.shape) if batch.everyone is None else batch.everyone
+            room[index] = told.logits
+            batch = batch._replace(everyone=room)
+        return batch._replace(expert=told) if task.expert == index else batch
+
+    return task._replace(learning=[*map(answered, task.learning)], stopping=[*map(answered, task.stopping)])

@@ -11,9 +11,19 @@ from torch import nn
 from torch.func import functional_call
 
 from ligate.core.errors import InputError
-from ligate.learn.gradient import Adam, Batch, Task, learn, taught
-from ligate.learn.objectives import Agreement, CrossEntropy, Entropy, Mixed
-from ligate.learn.parametrisations import Coefficients, Masked
+from ligate.learn.gradient import Adam, Task, learn, taught
+from ligate.learn.objectives import (
+    Agreement,
+    Batch,
+    Collaboration,
+    CrossEntropy,
+    EnsembleError,
+    Entropy,
+    Features,
+    Mixed,
+    Told,
+)
+from ligate.learn.parametrisations import Coefficients, Gated, Masked
 from ligate.learn.presets import PRESETS
 
 
@@ -31,9 +41,10 @@ def tasks(module: nn.Module, labels: bool = True, count: int = 2) -> list[Task]:
     each = [torch.randn(16, 5, generator=draw) for _ in range(2 * count)]
     right = [torch.randint(3, (16,), generator=draw) for _ in each]
     batches = [Batch(x, y if labels else None) for x, y in zip(each, right, strict=True)]
-    return [Task(f"task {i}", module, [batches[2 * i]], [batches[2 * i + 1]]) for i in range(count)]
+    return [Task(f"task {i}", module, [batches[2 * i]], [batches[2 * i + 1]], i) for i in range(count)]
 
 
+HALF = torch.tensor([0.5, 0.5])
 BASE, EXPERTS = state(network(0)), [state(network(seed)) for seed in (1, 2)]
 
 
@@ -53,7 +64,7 @@ def test_steps_are_those_of_the_whole_merge_written_as_one_function(per, objecti
                   for i, each in enumerate(EXPERTS))
             for name in BASE
         }  # fmt: skip
-        loss = sum(objective(functional_call(module, merged, (task.learning[0].inputs,)), task.learning[0].right, None)
+        loss = sum(objective(Told(functional_call(module, merged, (task.learning[0].inputs,))), task.learning[0], HALF)
                    for task in asked) / 2  # fmt: skip
         optimizer.zero_grad()
         loss.backward()
@@ -77,10 +88,10 @@ def test_the_least_squares_merge_is_found():
 
     @dataclass(frozen=True)
     class Distance:
-        needs = "nothing"
+        needs = frozenset()
 
-        def __call__(self, told, right, expert):
-            return (told - torch.tensor([2.0, 1.0])).square().sum()
+        def __call__(self, told, batch, shares):
+            return (told.logits - torch.tensor([2.0, 1.0])).square().sum()
 
     module = Vector()
     weights = [{"theta": torch.tensor(each)} for each in ([0.0, 0.0], [1.0, 0.0], [1.0, 1.0])]
@@ -92,30 +103,32 @@ def test_the_least_squares_merge_is_found():
 
 def test_entropy_and_its_slope_by_hand():
     logits = torch.tensor([[2.0, 0.0]], requires_grad=True)
-    told = Entropy()(logits, None, None)
+    told = Entropy()(Told(logits), Batch(None), HALF)
     assert float(told.detach()) == pytest.approx(0.365334, abs=1e-6)
     told.backward()
     assert float(logits.grad[0, 0]) == pytest.approx(-0.209987, abs=1e-6)
-    assert float(Entropy()(torch.zeros(1, 2), None, None)) == pytest.approx(math.log(2))
+    assert float(Entropy()(Told(torch.zeros(1, 2)), Batch(None), HALF)) == pytest.approx(math.log(2))
 
 
 def test_agreement_of_a_student_who_knows_nothing_is_log_two_whatever_the_teacher_says():
-    told = Agreement()(torch.zeros(1, 2), None, torch.tensor([[2.0, 0.0]]))
+    told = Agreement()(Told(torch.zeros(1, 2)), Batch(None, expert=Told(torch.tensor([[2.0, 0.0]]))), HALF)
     assert float(told) == pytest.approx(math.log(2))
 
 
 def test_agreement_is_least_where_both_say_the_same():
     expert = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
-    same, other = (Agreement(2.0)(each, None, expert) for each in (expert, expert.roll(1, 0)))
+    same, other = (
+        Agreement(2.0)(Told(each), Batch(None, expert=Told(expert)), HALF) for each in (expert, expert.roll(1, 0))
+    )
     assert same < other
 
 
 def test_objectives_add_up():
-    told, right = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    told, batch = Told(torch.randn(4, 3)), Batch(None, torch.tensor([0, 1, 2, 0]))
     both = Mixed({Entropy(): 0.5, CrossEntropy(): 2.0})
-    assert both.needs == "labels"
-    assert float(both(told, right, None)) == pytest.approx(
-        0.5 * float(Entropy()(told, None, None)) + 2 * float(CrossEntropy()(told, right, None)), rel=1e-6
+    assert both.needs == {"labels"}
+    assert float(both(told, batch, HALF)) == pytest.approx(
+        0.5 * float(Entropy()(told, batch, HALF)) + 2 * float(CrossEntropy()(told, batch, HALF)), rel=1e-6
     )
 
 
@@ -160,7 +173,7 @@ def test_the_best_look_is_kept_and_the_module_has_its_weights():
     found = learn(module, BASE, EXPERTS, tasks(module), Coefficients("task"), CrossEntropy(), Adam(40, 0.2, look=2))
     best = min(found.curve, key=lambda look: look.stopping)
     with torch.no_grad():
-        again = [CrossEntropy()(module(t.stopping[0].inputs), t.stopping[0].right, None) for t in tasks(module)]
+        again = [CrossEntropy()(Told(module(t.stopping[0].inputs)), t.stopping[0], HALF) for t in tasks(module)]
     assert float(sum(again)) / 2 == pytest.approx(best.stopping, rel=1e-5)
 
 
@@ -174,10 +187,10 @@ def test_it_ends_when_it_is_no_longer_better():
 def test_a_loss_that_is_no_number_ends_it_and_keeps_the_best():
     @dataclass(frozen=True)
     class Breaks:
-        needs = "nothing"
+        needs = frozenset()
 
-        def __call__(self, told, right, expert):
-            return told.sum() * (math.nan if told.requires_grad else 1.0)
+        def __call__(self, told, batch, shares):
+            return told.logits.sum() * (math.nan if told.logits.requires_grad else 1.0)
 
     module = network(0)
     found = learn(module, BASE, EXPERTS, tasks(module), Coefficients("task"), Breaks(), Adam(10))
@@ -189,7 +202,7 @@ def test_experts_teach_their_own_tasks():
     module = network(0)
     asked = taught(module, EXPERTS, tasks(module, labels=False))
     second = functional_call(module, EXPERTS[1], (asked[1].learning[0].inputs,))
-    torch.testing.assert_close(asked[1].learning[0].expert, second.detach())
+    torch.testing.assert_close(asked[1].learning[0].expert.logits, second.detach())
     found = learn(module, BASE, EXPERTS, asked, Coefficients(), Agreement(), Adam(20, 0.05, look=5))
     assert found.curve[-1].learning < found.curve[1].learning
 
@@ -199,7 +212,7 @@ def test_what_is_missing_is_told():
     bare = tasks(module, labels=False)
     with pytest.raises(InputError, match="no labels"):
         learn(module, BASE, EXPERTS, bare, Coefficients(), CrossEntropy())
-    with pytest.raises(InputError, match="expert's logits"):
+    with pytest.raises(InputError, match="what the experts say"):
         learn(module, BASE, EXPERTS, bare, Coefficients(), Agreement())
     with pytest.raises(InputError, match="nothing to learn"):
         learn(module, BASE, EXPERTS, [], Coefficients(), Entropy())
@@ -210,6 +223,77 @@ def test_what_is_missing_is_told():
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_learn(name: str):
     module, preset = network(0), PRESETS[name]
-    asked = taught(module, EXPERTS, tasks(module))
+    asked = taught(module, EXPERTS, tasks(module), preset.objective.needs)
     found = learn(module, BASE, EXPERTS, asked, preset.parametrisation, preset.objective, Adam(30, preset.solver.rate))
     assert min(look.stopping for look in found.curve) <= found.curve[0].stopping
+
+
+def test_a_merge_of_a_gate_is_the_mean_that_the_votes_weigh():
+    by, numbers = Gated(), {"gate": torch.tensor([math.log(3.0), 0.0])}
+    assert by.shares(numbers).tolist() == pytest.approx([0.75, 0.25])
+    merged = by.merged("w", torch.tensor([1.0]), torch.tensor([[4.0], [8.0]]), numbers)
+    assert merged.tolist() == pytest.approx([1 + 0.75 * 4 + 0.25 * 8])
+
+
+def test_offsets_and_lengths_belong_to_a_tensor():
+    by = Gated(offsets=True, length=2.0)
+    start = by.start({"w": (3,), "b": (1,)}, 2)
+    assert {name: len(one) for name, one in start.items()} == {
+        "gate": 2, "offset:w": 2, "offset:b": 2, "length:w": 1, "length:b": 1
+    }  # fmt: skip
+    start["offset:w"] = torch.tensor([0.0, math.log(3.0)])
+    assert by.coefficients("w", start).tolist() == pytest.approx([0.5, 1.5])
+    assert by.coefficients("b", start).tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_merge_and_votes_differ_in_the_second_order():
+    """f(theta) = theta^2 with theta 1 and 3: the votes say 5, the merge 4."""
+    by, numbers = Gated(), {"gate": torch.zeros(2)}
+    merged = by.merged("w", torch.zeros(1), torch.tensor([[1.0], [3.0]]), numbers)
+    assert float(merged.square()) == pytest.approx(4)
+    everyone = torch.tensor([[[1.0, 0.0]], [[9.0, 0.0]]])
+    batch = Batch(None, torch.tensor([0]), everyone=everyone)
+    votes = (everyone.softmax(-1) / 2).sum(0)
+    shares = by.shares(numbers)
+    assert float(EnsembleError()(Told(votes.log()), batch, shares)) == pytest.approx(-math.log(float(votes[0, 0])))
+    same, other = (float(Collaboration()(Told(each), batch, shares)) for each in (votes.log(), everyone[0]))
+    assert same == pytest.approx(float(-(votes * votes.log()).sum())) and same < other
+
+
+def test_votes_teach_the_shares():
+    """The first expert is always right, so the gate opens for it; the merge is not asked."""
+    numbers = torch.zeros(2, requires_grad=True)
+    everyone = torch.tensor([[[5.0, 0.0]], [[0.0, 5.0]]])
+    batch = Batch(None, torch.tensor([0]), everyone=everyone)
+    EnsembleError()(Told(torch.zeros(1, 2)), batch, Gated().shares({"gate": numbers})).backward()
+    assert numbers.grad[0] < 0 < numbers.grad[1]
+
+
+def test_hidden_states_are_compared_where_a_task_shows_them():
+    hidden = torch.tensor([[1.0, 2.0]])
+    batch = Batch(None, expert=Told(torch.zeros(1, 2), hidden))
+    assert float(Features()(Told(torch.zeros(1, 2), hidden + 2), batch, HALF)) == pytest.approx(4)
+
+
+def test_a_learning_that_was_stopped_goes_on_to_the_same_end(tmp_path):
+    def run(steps: int, kept):
+        module = network(0)
+        solver = Adam(steps, 0.05, look=5, patience=99)
+        return learn(module, BASE, EXPERTS, tasks(module), Coefficients(), CrossEntropy(), solver, kept=kept)
+
+    whole = run(20, None)
+    looks = []
+
+    def stop(look):
+        looks.append(look)
+        if look.step == 10:
+            raise KeyboardInterrupt
+
+    module, kept = network(0), tmp_path / "state.pt"
+    with pytest.raises(KeyboardInterrupt):
+        learn(module, BASE, EXPERTS, tasks(module), Coefficients(), CrossEntropy(), Adam(20, 0.05, 5, 99), kept=kept,
+              tell=stop)  # fmt: skip
+    again = run(20, kept)
+    assert [look.step for look in again.curve] == [look.step for look in whole.curve]
+    for name, one in whole.numbers.items():
+        assert again.numbers[name].equal(one)

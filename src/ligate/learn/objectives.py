@@ -1,36 +1,58 @@
-"""What a learned merge is to be good at: the second of the three choices. Each is a mean over the examples of a batch.
-
-`told` are the merged network's logits [N, C] for a task; `right` are the classes [N], if they are known; `expert` the
-logits of that task's own expert, if the objective asks for them. Losses are in nats.
-"""
+"""What a learned merge is to be good at: the second of the three choices. Losses in nats, means over a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+Need = Literal["labels", "expert", "everyone"]
+Some = TypeVar("Some")
+
+
+class Told(NamedTuple):
+    """What a network says of N examples: logits [N, C], and hidden states [N, ...] of a task that shows them."""
+
+    logits: Tensor
+    hidden: Tensor | None = None
+
+
+class Batch(NamedTuple):
+    """Examples of one task: whatever the task's `ask` takes, and what is known of them.
+
+    Args:
+        right: [N] the right classes.
+        expert: what the task's own expert says.
+        everyone: [K, N, C] the logits of all experts.
+    """
+
+    inputs: object
+    right: Tensor | None = None
+    expert: Told | None = None
+    everyone: Tensor | None = None
+
 
 class Objective(Protocol):
-    needs: str
-    """`nothing` but inputs, `labels`, or `experts`, whose logits are then given."""
+    """`shares` [K] say how much each expert has in the merge; they sum to 1, and gradients flow through them."""
 
-    def __call__(self, told: Tensor, right: Tensor | None, expert: Tensor | None) -> Tensor: ...
+    @property
+    def needs(self) -> frozenset[Need]: ...
+    def __call__(self, told: Told, batch: Batch, shares: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class Entropy:
     """H = -sum_c p_c log p_c (AdaMerging, arXiv 2310.02575): merged networks that are sure are right more often."""
 
-    needs = "nothing"
+    needs: frozenset[Need] = frozenset()
 
-    def __call__(self, told: Tensor, right: Tensor | None, expert: Tensor | None) -> Tensor:
-        log = told.log_softmax(-1)
+    def __call__(self, told: Told, batch: Batch, shares: Tensor) -> Tensor:
+        log = told.logits.log_softmax(-1)
         return -(log.exp() * log).sum(-1).mean()
 
 
@@ -38,12 +60,10 @@ class Entropy:
 class CrossEntropy:
     """-log p of the right class: supervised, as aTLAS for few examples (arXiv 2407.02880)."""
 
-    needs = "labels"
+    needs: frozenset[Need] = frozenset({"labels"})
 
-    def __call__(self, told: Tensor, right: Tensor | None, expert: Tensor | None) -> Tensor:
-        if right is None:
-            raise ValueError("cross-entropy needs labels")
-        return torch.nn.functional.cross_entropy(told, right)
+    def __call__(self, told: Told, batch: Batch, shares: Tensor) -> Tensor:
+        return torch.nn.functional.cross_entropy(told.logits, _there(batch.right))
 
 
 @dataclass(frozen=True)
@@ -54,13 +74,46 @@ class Agreement:
     """
 
     temperature: float = 1.0
-    needs = "experts"
+    needs: frozenset[Need] = frozenset({"expert"})
 
-    def __call__(self, told: Tensor, right: Tensor | None, expert: Tensor | None) -> Tensor:
-        if expert is None:
-            raise ValueError("agreement needs the experts' logits")
+    def __call__(self, told: Told, batch: Batch, shares: Tensor) -> Tensor:
         t = self.temperature
-        return -t * t * ((expert / t).softmax(-1) * (told / t).log_softmax(-1)).sum(-1).mean()
+        return t * t * _against((_there(batch.expert).logits / t).softmax(-1), told.logits / t)
+
+
+@dataclass(frozen=True)
+class Features:
+    """The mean square of the difference between hidden states and those of the task's own expert."""
+
+    needs: frozenset[Need] = frozenset({"expert"})
+
+    def __call__(self, told: Told, batch: Batch, shares: Tensor) -> Tensor:
+        return torch.nn.functional.mse_loss(_there(told.hidden), _there(_there(batch.expert).hidden))
+
+
+@dataclass(frozen=True)
+class EnsembleError:
+    """-log p of the right class by the experts' votes p = sum_k c_k p_k, which teaches the shares c alone."""
+
+    needs: frozenset[Need] = frozenset({"labels", "everyone"})
+
+    def __call__(self, told: Told, batch: Batch, shares: Tensor) -> Tensor:
+        votes = _votes(batch, shares).clamp_min(1e-12)
+        return torch.nn.functional.nll_loss(votes.log(), _there(batch.right))
+
+
+@dataclass(frozen=True)
+class Collaboration:
+    """The cross-entropy of the experts' votes p = sum_k c_k p_k and the merge: one network that says what all vote.
+
+    In Multi-Level Collaboration in Model Merging, arXiv 2503.01268, the merge of the same shares differs from the
+    votes by a term of second order, which this pulls to zero.
+    """
+
+    needs: frozenset[Need] = frozenset({"everyone"})
+
+    def __call__(self, told: Told, batch: Batch, shares: Tensor) -> Tensor:
+        return _against(_votes(batch, shares), told.logits)
 
 
 @dataclass(frozen=True)
@@ -70,10 +123,25 @@ class Mixed:
     parts: Mapping[Objective, float]
 
     @property
-    def needs(self) -> str:
-        found = {part.needs for part in self.parts}
-        return "labels" if "labels" in found else "experts" if "experts" in found else "nothing"
+    def needs(self) -> frozenset[Need]:
+        return frozenset[Need]().union(*(part.needs for part in self.parts))
 
-    def __call__(self, told: Tensor, right: Tensor | None, expert: Tensor | None) -> Tensor:
-        total = sum(weight * part(told, right, expert) for part, weight in self.parts.items())
-        return torch.as_tensor(total)
+    def __call__(self, told: Told, batch: Batch, shares: Tensor) -> Tensor:
+        return torch.stack([weight * part(told, batch, shares) for part, weight in self.parts.items()]).sum()
+
+
+def _against(target: Tensor, logits: Tensor) -> Tensor:
+    """Cross-entropy of probabilities [N, C] and logits [N, C]."""
+    return -(target * logits.log_softmax(-1)).sum(-1).mean()
+
+
+def _votes(batch: Batch, shares: Tensor) -> Tensor:
+    """[N, C] probabilities."""
+    return torch.einsum("k,knc->nc", shares, _there(batch.everyone).softmax(-1))
+
+
+def _there(asked: Some | None) -> Some:
+    """What `learn` has checked to be there."""
+    if asked is None:
+        raise ValueError("a batch lacks what the objective needs")
+    return asked

@@ -1,6 +1,6 @@
 """How many numbers decide a merge, and what they do: the first of the three choices of a learned merge.
 
-For a tensor l with base W_0 and experts W_1 ... W_n, tau_i = W_i - W_0, a parametrisation says what the merge is for
+For a tensor l with base W_0 and experts W_1 ... W_K, tau_k = W_k - W_0, a parametrisation says what the merge is for
 given numbers. It is asked tensor by tensor, with the experts' deltas at hand for that tensor only, and has to be
 differentiable in its numbers.
 """
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Numbers = Mapping[str, "Tensor"]
-Squash = Literal["none", "clamp", "sigmoid"]
+Squash = Literal["none", "clamp", "sigmoid", "softmax"]
+GATE = "gate"
 
 
 class Parametrisation(Protocol):
@@ -25,21 +26,29 @@ class Parametrisation(Protocol):
         """The numbers before anything is learned, float32, under names of the parametrisation's own."""
         ...
 
-    def merged(self, name: str, base: Tensor, deltas: Tensor, numbers: Numbers) -> Tensor:
-        """[*shape] from base [*shape] and deltas [experts, *shape]."""
+    def merged(self, name: str, base: Tensor, deltas: Tensor, numbers: Numbers, step: int | None = None) -> Tensor:
+        """[*shape] from base [*shape] and deltas [K, *shape].
+
+        `step` is that of the learning, for parametrisations that draw by chance: the same step draws the same again.
+        None: the merge that is used, without chance.
+        """
+        ...
+
+    def shares(self, numbers: Numbers) -> Tensor:
+        """[K] how much each expert has in the merge, summing to 1."""
         ...
 
 
 @dataclass(frozen=True)
 class Coefficients:
-    """W_0 + sum_i c_i tau_i, with a coefficient for each expert, or also for each tensor, or for each part of a tensor.
+    """W_0 + sum_k c_k tau_k, with a coefficient for each expert, or also for each tensor, or for each part of a tensor.
 
     Args:
         per: `task`: one for each expert (AdaMerging task-wise); `tensor`: one for each expert and tensor (AdaMerging
             layer-wise, arXiv 2310.02575; aTLAS, arXiv 2407.02880).
-        start_at: the coefficient before anything is learned.
+        start_at: the coefficient before anything is learned; with `softmax` it is 1 / K.
         squash: `none`; `clamp` to [0, 1] (no gradient outside, as AdaMerging); `sigmoid`, what is learned being the
-            logit (Expert Merging, arXiv 2509.25712).
+            logit (Expert Merging, arXiv 2509.25712); `softmax` over the experts, so that they sum to 1.
         parts: so many coefficients per tensor, for contiguous parts of nearly equal size (Expert Merging++), or for a
             random partition of its numbers (`scattered`; aTLAS x K). A tensor of fewer numbers has as many parts.
     """
@@ -52,23 +61,31 @@ class Coefficients:
     seed: int = 0
 
     def start(self, shapes: Mapping[str, Sequence[int]], experts: int) -> dict[str, Tensor]:
-        at = torch.tensor(self.start_at).logit() if self.squash == "sigmoid" else torch.tensor(self.start_at)
+        at = torch.tensor(self.start_at)
+        at = at.logit() if self.squash == "sigmoid" else torch.zeros(()) if self.squash == "softmax" else at
         if self.per == "task":
             return {"": at.repeat(experts)}
         return {name: at.repeat(experts, self._parts_of(torch.Size(shape).numel())) for name, shape in shapes.items()}
 
-    def merged(self, name: str, base: Tensor, deltas: Tensor, numbers: Numbers) -> Tensor:
+    def merged(self, name: str, base: Tensor, deltas: Tensor, numbers: Numbers, step: int | None = None) -> Tensor:
         c = self.coefficients(numbers["" if self.per == "task" else name]).reshape(len(deltas), -1)
-        if c.shape[1] == 1:
-            return base + torch.tensordot(c[:, 0].to(deltas.dtype), deltas, 1)
-        which = self._which(base.numel())
-        return base + (c.to(deltas.dtype)[:, which] * deltas.reshape(len(deltas), -1)).sum(0).reshape(base.shape)
+        return added(base, deltas, c, None if c.shape[1] == 1 else self._which(base.numel()))
+
+    def shares(self, numbers: Numbers) -> Tensor:
+        means = [self.coefficients(each).reshape(len(each), -1).mean(1) for each in numbers.values()]
+        return as_shares(torch.stack(means).mean(0))
 
     def coefficients(self, numbers: Tensor) -> Tensor:
         """What multiplies the deltas."""
-        if self.squash == "sigmoid":
-            return numbers.sigmoid()
-        return numbers.clamp(0, 1) if self.squash == "clamp" else numbers
+        match self.squash:
+            case "sigmoid":
+                return numbers.sigmoid()
+            case "clamp":
+                return numbers.clamp(0, 1)
+            case "softmax":
+                return numbers.softmax(0)
+            case "none":
+                return numbers
 
     def _parts_of(self, count: int) -> int:
         return max(1, min(self.parts, count))
@@ -82,8 +99,40 @@ class Coefficients:
 
 
 @dataclass(frozen=True)
+class Gated:
+    """W_0 + s sum_k c_k tau_k with c = softmax(gate + offset): one gate for all tensors, and offsets for each.
+
+    The gate is the experts' weight in a vote as well (`shares`): merge and vote are of the same collaboration, as in
+    Multi-Level Collaboration in Model Merging, arXiv 2503.01268. Without `offsets` the merge is a weighted mean.
+
+    Args:
+        offsets: whether each tensor moves the gate for itself.
+        length: the factor s before anything is learned, one for each tensor; None: it is 1 and stays so.
+    """
+
+    offsets: bool = False
+    length: float | None = None
+
+    def start(self, shapes: Mapping[str, Sequence[int]], experts: int) -> dict[str, Tensor]:
+        own = {f"offset:{name}": torch.zeros(experts) for name in shapes} if self.offsets else {}
+        longer = {} if self.length is None else {f"length:{name}": torch.tensor([self.length]) for name in shapes}
+        return {GATE: torch.zeros(experts), **own, **longer}
+
+    def merged(self, name: str, base: Tensor, deltas: Tensor, numbers: Numbers, step: int | None = None) -> Tensor:
+        return added(base, deltas, self.coefficients(name, numbers)[:, None])
+
+    def coefficients(self, name: str, numbers: Numbers) -> Tensor:
+        """[K] what multiplies the deltas of a tensor."""
+        moved = numbers[GATE] + (numbers[f"offset:{name}"] if self.offsets else 0.0)
+        return moved.softmax(0) * (1.0 if self.length is None else numbers[f"length:{name}"])
+
+    def shares(self, numbers: Numbers) -> Tensor:
+        return numbers[GATE].softmax(0)
+
+
+@dataclass(frozen=True)
 class Masked:
-    """W_0 + sum_i c_i m / mean(m) tau_i: besides coefficients a mask in (0, 1) over all numbers, shared by the experts.
+    """W_0 + sum_k c_k m / mean(m) tau_k: besides coefficients a mask in (0, 1) over all numbers, shared by the experts.
 
     Concrete subspace learning, arXiv 2312.06173, at the mean of its random mask: m = sigmoid(logits). The mask has as
     many numbers as the model; with Adam's two moments the learning needs three times that memory more.
@@ -96,6 +145,23 @@ class Masked:
         masks = {f"mask:{name}": torch.full(tuple(shape), self.logit) for name, shape in shapes.items()}
         return self.coefficients.start(shapes, experts) | masks
 
-    def merged(self, name: str, base: Tensor, deltas: Tensor, numbers: Numbers) -> Tensor:
+    def merged(self, name: str, base: Tensor, deltas: Tensor, numbers: Numbers, step: int | None = None) -> Tensor:
         mask = numbers[f"mask:{name}"].sigmoid()
-        return self.coefficients.merged(name, base, deltas * (mask / mask.mean()).to(deltas.dtype), numbers)
+        return self.coefficients.merged(name, base, deltas * (mask / mask.mean()).to(deltas.dtype), numbers, step)
+
+    def shares(self, numbers: Numbers) -> Tensor:
+        return self.coefficients.shares({name: one for name, one in numbers.items() if not name.startswith("mask:")})
+
+
+def added(base: Tensor, deltas: Tensor, coefficients: Tensor, which: Tensor | None = None) -> Tensor:
+    """base [*S] + sum_k c_k deltas[k]; coefficients [K, parts], `which` the part of each number, in order."""
+    c = coefficients.to(deltas.dtype)
+    if which is None:
+        return base + torch.tensordot(c[:, 0], deltas, 1)
+    return base + (c[:, which] * deltas.reshape(len(deltas), -1)).sum(0).reshape(base.shape)
+
+
+def as_shares(coefficients: Tensor) -> Tensor:
+    """Coefficients [K] as shares of a vote: what is negative has none."""
+    positive = coefficients.clamp_min(0)
+    return positive / positive.sum().clamp_min(1e-12)

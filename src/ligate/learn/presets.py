@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .gradient import Adam
-from .objectives import Agreement, CrossEntropy, Entropy, Objective
-from .parametrisations import Coefficients, Parametrisation
+from .objectives import Agreement, Collaboration, CrossEntropy, EnsembleError, Entropy, Mixed, Objective
+from .parametrisations import Coefficients, Gated, Parametrisation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,5 +36,12 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "expert_merging": Preset(
         Coefficients("tensor", 0.1, "sigmoid"), Agreement(), Adam(500, 0.5), "Expert Merging, arXiv 2509.25712"
+    ),
+    "neulig": Preset(
+        Gated(),
+        Mixed({CrossEntropy(): 1.0, EnsembleError(): 1.0, Collaboration(): 1.0}),
+        Adam(500, 1e-1),
+        "Multi-Level Collaboration in Model Merging, arXiv 2503.01268 (after its description)",
+        "few labels",
     ),
 }

@@ -1,0 +1,60 @@
+"""A module's weights as a function of the numbers that are learned: written in, and gradients carried back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from ligate.core.errors import InputError
+
+from .parametrisations import Numbers, Parametrisation
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Weights = Mapping[str, "Tensor"]
+"""Name -> tensor; may read from disk when asked."""
+
+
+class Merge:
+    """Holds nothing but the module: base and experts are asked for their tensors, one name after the other.
+
+    Raises:
+        InputError: a model lacks a parameter of the module, or has it in another shape.
+    """
+
+    def __init__(self, module: nn.Module, base: Weights, experts: Sequence[Weights], by: Parametrisation) -> None:
+        self._parameters = dict(module.named_parameters())
+        self._base, self._experts, self._by = base, experts, by
+        for index, weights in enumerate((base, *experts)):
+            for name, one in self._parameters.items():
+                if name not in weights or weights[name].shape != one.shape:
+                    which = "the base" if index == 0 else f"expert {index}"
+                    raise InputError(f"{which} has no tensor {name} of shape {list(one.shape)}", where=f"tensor {name}",
+                                     hint="all models must have the module's parameters.")  # fmt: skip
+
+    def start(self) -> dict[str, Tensor]:
+        """The numbers before anything is learned, which take gradients."""
+        shapes = {name: one.shape for name, one in self._parameters.items()}
+        numbers = self._by.start(shapes, len(self._experts))
+        return {name: one.requires_grad_(True) for name, one in numbers.items()}
+
+    def write(self, numbers: Numbers, step: int | None = None) -> None:
+        """The merge of these numbers into the module, whose gradients are forgotten."""
+        with torch.no_grad():
+            for name, one, base, deltas in self._tensors():
+                one.copy_(self._by.merged(name, base, deltas, numbers, step))
+                one.grad = None
+
+    def carry(self, numbers: Numbers, step: int | None = None) -> None:
+        """From the gradients of the weights to those of the numbers, which add up."""
+        for name, one, base, deltas in self._tensors():
+            if one.grad is not None:
+                self._by.merged(name, base, deltas, numbers, step).backward(one.grad.to(base.dtype))
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
+        for name, one in self._parameters.items():
+            base = self._base[name].float()
+            yield name, one, base, torch.stack([each[name].float() - base for each in self._experts])
