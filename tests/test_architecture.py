@@ -27,9 +27,10 @@ DOORS: Mapping[str, frozenset[str]] = {
     "recipe": frozenset({"core", "methods", "io", "engine"}),
     "align": frozenset({"core", "ops", "io"}),
     "learn": frozenset({"core", "ops"}),
-    "verbs": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align"}),
-    "bench": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "learn", "verbs"}),
-    "cli": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "verbs", "bench"}),
+    "tasks": frozenset({"core"}),
+    "verbs": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "learn", "tasks"}),
+    "bench": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "learn", "tasks", "verbs"}),
+    "cli": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "learn", "verbs", "bench"}),
     # __init__ and __main__
     "face": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "verbs", "cli"}),
 }

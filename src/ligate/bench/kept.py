@@ -6,7 +6,6 @@ A key is a digest of everything that decides a result: data, code, starting weig
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -14,28 +13,17 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ligate.tasks.digests import STAMP, digest_of, folder_digest
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+__all__ = ("BENCH", "code_digest", "digest_of", "engine_digest", "folder_digest", "remembered", "remembered_values",
+           "settle", "stamp", "write_whole")  # fmt: skip
 
 BENCH = Path(__file__).parent
 _PACKAGE = BENCH.parent
 _ENGINE_ROOMS = ("core", "ops", "methods", "io", "engine", "recipe")
-_STAMP = "trained.json"
-_DECIDES = (".safetensors", ".bin", ".json", ".txt", ".model")
-
-
-def digest_of(parts: Iterable[str | bytes]) -> str:
-    state = hashlib.blake2s(digest_size=12)
-    for part in parts:
-        data = part.encode() if isinstance(part, str) else part
-        state.update(len(data).to_bytes(8, "little") + data)
-    return state.hexdigest()
-
-
-def folder_digest(folder: Path) -> str:
-    """Of everything in a model folder that can change what the model says."""
-    paths = sorted(path for path in folder.glob("*") if path.suffix in _DECIDES and path.name != _STAMP)
-    return digest_of(part for path in paths for part in (path.name, path.read_bytes()))
 
 
 def code_digest(names: Iterable[str], root: Path = BENCH) -> str:
@@ -85,7 +73,7 @@ def write_whole(path: Path, text: str) -> None:
 def stamp(folder: Path, key: str) -> Mapping[str, Any] | None:
     """What is written about a model folder, if it was made for this key."""
     try:
-        told = json.loads((folder / _STAMP).read_text(encoding="utf-8"))
+        told = json.loads((folder / STAMP).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return told if told.get("key") == key else None
@@ -97,7 +85,7 @@ def settle(folder: Path, key: str, facts: Mapping[str, Any], save: Callable[[Pat
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     save(partial)
-    (partial / _STAMP).write_text(json.dumps({"key": key, **facts}), encoding="utf-8")
+    (partial / STAMP).write_text(json.dumps({"key": key, **facts}), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 

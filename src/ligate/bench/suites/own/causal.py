@@ -19,18 +19,21 @@ from torch import Tensor
 from ligate.bench.encoder import has_fast_bfloat16
 from ligate.bench.kept import code_digest, digest_of, folder_digest
 from ligate.bench.suite import How, Paper, State, Task, Trained, Values
-from ligate.bench.suites.lm.network import FILLER
 from ligate.bench.suites.lm.world import Windows, bits, per_byte
-from ligate.bench.suites.own import models as own_models
-from ligate.bench.suites.own.config import Model
-from ligate.bench.suites.own.data import Asked
-from ligate.bench.suites.own.models import set_weights, tied, weights_of
 from ligate.bench.suites.own.worlds import papers
-from ligate.core.errors import InputError
+from ligate.tasks.causal import mark_of, opened, windows
+from ligate.tasks.loading import set_weights, tied, tokenizer_of, weights_of
+from ligate.tasks.questions import Asked
 
-_SCORING = ("encoder.py", "suites/lm/network.py", "suites/lm/world.py", "suites/own/causal.py", "suites/own/models.py")
+_SCORING = (
+    "encoder.py",
+    "suites/lm/network.py",
+    "suites/lm/world.py",
+    "suites/own/causal.py",
+    "../tasks/causal.py",
+    "../tasks/loading.py",
+)
 _BATCH = 8
-_FEWEST_TOKENS = 4
 
 
 @dataclass
@@ -82,9 +85,9 @@ class CausalWorld:
 
     def _values(self, networks: Sequence[torch.nn.Module], weights: Sequence[float], how: How, paper: str) -> Values:
         found: dict[str, Tensor] = {}
-        for task, windows in self._windows[paper].items():
-            parts = [bits(networks, weights, how, part, self._mark) for part in windows.tokens.split(_BATCH)]
-            found[task] = per_byte(torch.cat(parts), windows.sizes)
+        for task, asked in self._windows[paper].items():
+            parts = [bits(networks, weights, how, part, self._mark) for part in asked.tokens.split(_BATCH)]
+            found[task] = per_byte(torch.cat(parts), asked.sizes)
         return found
 
     def _folder(self, label: str) -> Path:
@@ -101,7 +104,7 @@ class CausalWorld:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        return own_models.tokenizer_of(self.origin)
+        return tokenizer_of(self.origin)
 
     @cached_property
     def _mark(self) -> int:
@@ -113,62 +116,11 @@ class CausalWorld:
         papers = self.papers()
         return {
             paper: {
-                task: windows(self._tokenizer, [one.key for one in some], self.length, papers[paper].sources[task])
+                task: Windows(
+                    *windows(self._tokenizer, [one.key for one in some], self.length, "bench own"),
+                    papers[paper].sources[task],
+                )
                 for task, some in each.items()
             }
             for paper, each in asked
         }
-
-
-def opened(folder: Path) -> torch.nn.Module:
-    from transformers import AutoModelForCausalLM
-
-    return own_models.load(AutoModelForCausalLM, folder).model
-
-
-def check(model: Model, folder: Path) -> None:
-    """Whether a folder holds a whole language model.
-
-    Raises:
-        InputError: it does not, such as an encoder, or a model without its head.
-    """
-    from transformers import AutoModelForCausalLM
-
-    try:
-        loaded = own_models.load(AutoModelForCausalLM, folder)
-    except InputError as error:
-        raise error.inside(model=f"{model.label} ({model.place})") from None
-    if loaded.missing:
-        raise InputError(
-            f"model `{model.label}` is no whole language model: it lacks `{min(loaded.missing)}`",
-            where=str(model.place),
-            hint="save it with its head, as AutoModelForCausalLM does.",
-        )
-
-
-def mark_of(tokenizer: Any, folder: Path) -> int:
-    for mark in (tokenizer.bos_token_id, tokenizer.eos_token_id):
-        if mark is not None:
-            return int(mark)
-    hint = "set `bos_token` or `eos_token` in tokenizer_config.json."
-    raise InputError("its tokenizer has no mark for the begin or end of a text", where=str(folder), hint=hint)
-
-
-def windows(tokenizer: Any, texts: Sequence[str], length: int, sources: Tensor) -> Windows:
-    """The beginning of each text as tokens, and how many bytes of it they stand for."""
-    if not tokenizer.is_fast:
-        hint = "save it with tokenizer.json."
-        raise InputError("this tokenizer does not tell where tokens begin and end", where="bench own", hint=hint)
-    told = tokenizer(
-        list(texts), add_special_tokens=False, truncation=True, max_length=length, return_offsets_mapping=True
-    )
-    rows: list[list[int]] = told["input_ids"]
-    ends = [max((end for _, end in places), default=0) for places in told["offset_mapping"]]
-    short = [text for text, row in zip(texts, rows, strict=True) if len(row) < _FEWEST_TOKENS]
-    if short:
-        text = f"{len(short)} texts have fewer than {_FEWEST_TOKENS} tokens, such as '{short[0][:40]}'"
-        raise InputError(text, where="bench own", hint="remove them, or join them to longer ones.")
-    widest = max(map(len, rows))
-    tokens = torch.tensor([row + [FILLER] * (widest - len(row)) for row in rows])
-    sizes = torch.tensor([len(text[:end].encode()) for text, end in zip(texts, ends, strict=True)])
-    return Windows(tokens, sizes.double(), sources)

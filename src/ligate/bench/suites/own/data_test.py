@@ -9,6 +9,7 @@ import pytest
 from ligate.bench.suites.own import config as own_config
 from ligate.bench.suites.own import data as own_data
 from ligate.core.errors import InputError
+from ligate.tasks import tables
 
 CSV = "text,label,author\n" + "".join(
     f'"a text, number {n}",{"good" if n % 3 else "bad"},someone{n // 2}\n' for n in range(100)
@@ -108,7 +109,7 @@ def test_files_that_cannot_be_read(folder: Path, name: str, content: str | bytes
 
 
 def test_a_data_set_takes_its_library(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(own_data, "find_spec", lambda name: None)
+    monkeypatch.setattr(tables, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="takes the library datasets"):
         loaded(folder, "dataset: org/name, split: {validation: 0.3}")
     (folder / "x.parquet").write_text("x")

@@ -20,13 +20,14 @@ import torch
 
 from ligate.bench.kept import code_digest, digest_of, folder_digest
 from ligate.bench.suite import OUTSIDE, PRETRAINED, TEST, VALIDATION, How, Metric, Paper, State, Task, Trained, Values
-from ligate.bench.suites.own import causal as own_causal
 from ligate.bench.suites.own import models as own_models
 from ligate.bench.suites.own.config import Config, TaskSpec
-from ligate.bench.suites.own.data import FEWEST, share_of
+from ligate.bench.suites.own.data import FEWEST
 from ligate.bench.suites.own.stage import Stage, people, tasks_of
 from ligate.bench.weights import read_weights, write_weights
 from ligate.core.errors import InputError, LigateError, raise_all
+from ligate.tasks import causal
+from ligate.tasks.questions import share_of
 
 SHARE = 0.2  # of a task's questions choose coefficients
 _SCORING = ("suites/own/harness.py",)
@@ -146,7 +147,7 @@ def prepare(config: Config, limit: int) -> Stage:
     numbers, contents, found = _numbers(config, manager, limit)
     raise_all([*problems, *found])
     raise_all(own_models.check_tensors([(model, folders[model.label]) for model in config.models]))
-    own_causal.check(config.pretrained, folders[PRETRAINED])
+    causal.check(config.pretrained.label, config.pretrained.place, folders[PRETRAINED])
     experts, others = people(config, {one.label: own_models.trained(one, folders[one.label]) for one in config.models})
     specs = {spec.name: spec for spec in config.tasks}
     tasks = tasks_of(config, dict.fromkeys(specs, 0))

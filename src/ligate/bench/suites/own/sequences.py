@@ -1,10 +1,4 @@
-"""Classifiers of texts with a head of their own for every task: bodies are merged, heads are put back.
-
-The body is what all networks have alike, by name and shape, in the base model of the architecture. The rest of each
-expert is the head of its task: what stands outside of the base model (`classifier`, `score`), tensors whose shapes
-differ between experts, and tensors of the base model that the pretrained network has not got, such as a pooler. A body
-answers a task with the head of the task's expert, so every expert can be asked every task, and experts can vote.
-"""
+"""Classifiers of texts with heads of their own, as a network of the bench: see `ligate.tasks.sequences`."""
 
 from __future__ import annotations
 
@@ -19,11 +13,12 @@ import torch
 from ligate.bench.kept import digest_of, folder_digest
 from ligate.bench.suite import State, Trained
 from ligate.bench.suites.own import models as own_models
-from ligate.bench.suites.own.config import Config, Model
-from ligate.bench.suites.own.data import Content
-from ligate.bench.suites.own.models import Loaded, set_weights, tied, tokenizer_of, weights_of
+from ligate.bench.suites.own.config import Config
 from ligate.bench.weights import read_weights
-from ligate.core.errors import InputError, LigateError, raise_all
+from ligate.core.errors import LigateError, raise_all
+from ligate.tasks.loading import set_weights, tied, tokenizer_of, unlike
+from ligate.tasks.questions import Content
+from ligate.tasks.sequences import Shapes, body_of, head_of, misfit, most_at_once, opened, own_weights, padded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,27 +68,13 @@ class Classifiers:
         """[N, C], texts of like length together."""
         tokens = [self.tokenizer(*content, truncation=True, max_length=self.length) for content in contents]
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]["input_ids"]))
-        filler = self.tokenizer.pad_token_id
-        batch = 1 if filler is None or model.config.pad_token_id is None else _BATCH
+        batch = most_at_once(self.tokenizer, model, _BATCH)
         parts: list[Tensor] = []
         with torch.no_grad():
             for k in range(0, len(order), batch):
                 some = [tokens[i] for i in order[k : k + batch]]
-                padded = self.tokenizer.pad(some, return_tensors="pt") if batch > 1 else _alone(some[0])
-                parts.append(model(**padded).logits.float())
+                parts.append(model(**padded(self.tokenizer, some)).logits.float())
         return torch.cat(parts)[torch.tensor(order).argsort()]
-
-
-def _alone(tokens: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
-    return {name: torch.tensor([row]) for name, row in tokens.items()}
-
-
-def classes_of(folder: Path) -> list[str] | None:
-    """The labels that a model names, if it does more than count them."""
-    from transformers import AutoConfig
-
-    names: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).id2label
-    return [str(names[number]) for number in sorted(names)] if names else None
 
 
 def prepare(
@@ -105,19 +86,21 @@ def prepare(
         InputError, Problems: a model has no head, a head of another width, or another body.
     """
     models = {model.label: model for model in config.models}
-    found = {label: _opened(folders[label]) for label in models}
+    found = {label: opened(folders[label]) for label in models}
     problems: list[LigateError] = []
     for task in config.tasks:
-        problems += _misfit(models[task.name], found[task.name], classes[task.name])
+        expert = models[task.name]
+        problems += misfit(expert.label, expert.place, found[task.name], classes[task.name])
     raise_all(problems)
-    body = _body(config, found)
+    experts = [found[model.label] for model in config.experts]
+    body = body_of(found[config.pretrained.label], experts, config.pretrained.place)
     for label, loaded in found.items():
-        shapes = {name: tuple(one.shape) for name, one in _own(loaded).items() if name in body}
-        problems += own_models.unlike(models[label], shapes, "the other experts", body)
+        shapes = {name: tuple(one.shape) for name, one in own_weights(loaded).items() if name in body}
+        problems += unlike(label, models[label].place, shapes, "the other experts", body)
     raise_all(problems)
     parts = {
         label: own_models.kept_part(config, store, models[label], folders[label], lambda loaded=loaded: {
-            name: _own(loaded)[name] for name in body
+            name: own_weights(loaded)[name] for name in body
         })
         for label, loaded in found.items()
     }  # fmt: skip
@@ -126,52 +109,5 @@ def prepare(
     return Classifiers(seats, tokenizer_of(folders[config.tasks[0].name]), origins, config.length), parts
 
 
-def _opened(folder: Path) -> Loaded:
-    from transformers import AutoModelForSequenceClassification
-
-    return own_models.load(AutoModelForSequenceClassification, folder)
-
-
-def _own(loaded: Loaded) -> dict[str, Tensor]:
-    """What the folder has, without what transformers made up."""
-    return {name: one for name, one in weights_of(loaded.model).items() if name not in loaded.missing}
-
-
-def _start(model: Any) -> str:
-    return f"{model.base_model_prefix}."
-
-
-def _misfit(model: Model, loaded: Loaded, classes: int) -> list[LigateError]:
-    outside = [name for name in loaded.missing if not name.startswith(_start(loaded.model))]
-    if outside:
-        hint = "an expert is a classifier fine-tuned for its task, saved with its head."
-        text = f"model `{model.label}` has no head for classes (`{min(outside)}`)"
-        return [InputError(text, where=str(model.place), hint=hint)]
-    width = int(loaded.model.config.num_labels)  # type: ignore[union-attr, arg-type]
-    if width != classes:
-        text = f"the head of model `{model.label}` tells {width} classes apart, and its task has {classes}"
-        return [InputError(text, where=str(model.place), hint="list all of its `classes:`, in the order of the head.")]
-    return []
-
-
-def _body(config: Config, found: Mapping[str, Loaded]) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of what is merged."""
-    each = {label: {name: tuple(one.shape) for name, one in _own(loaded).items()} for label, loaded in found.items()}
-    experts = [each[model.label] for model in config.experts]
-    start = _start(found[config.experts[0].label].model)
-    base = each[config.pretrained.label]
-    body = {
-        name: shape
-        for name, shape in base.items()
-        if name.startswith(start) and all(expert.get(name, shape) == shape for expert in experts)
-    }
-    if not body:
-        hint = "the pretrained model and its experts have the same architecture."
-        raise InputError("the models have nothing in common to merge", where=str(config.pretrained.place), hint=hint)
-    return body
-
-
-def _seat(model: torch.nn.Module, body: Mapping[str, tuple[int, ...]]) -> Seat:
-    doubles = tied(model)
-    head = {name: one.float() for name, one in weights_of(model).items() if name not in body}
-    return Seat(model, head, doubles)
+def _seat(model: torch.nn.Module, body: Shapes) -> Seat:
+    return Seat(model, head_of(model, body), tied(model))

@@ -35,7 +35,7 @@ from ligate.bench.suites.own import images as own_images
 from ligate.bench.suites.own import models as own_models
 from ligate.bench.suites.own import sequences as own_sequences
 from ligate.bench.suites.own.config import Config
-from ligate.bench.suites.own.data import Asked, Picture, TaskData
+from ligate.bench.suites.own.data import TaskData
 from ligate.bench.suites.own.stage import Stage, people, tasks_of
 from ligate.bench.suites.own.worlds import Graded
 from ligate.bench.texts import Question
@@ -43,6 +43,8 @@ from ligate.bench.textworld import DROPPED, TYPOS, TextWorld, damaged
 from ligate.bench.tournament import tournament
 from ligate.core.errors import LigateError, Problems, RecipeError, raise_all
 from ligate.methods import _catalogue
+from ligate.tasks import causal, sequences
+from ligate.tasks.questions import Asked, Picture
 
 METHODS = ("task_arithmetic", "ties", "dare_linear", "tsv_m", "iso_c")
 _ALL = 1 << 40
@@ -152,7 +154,7 @@ def _name(model: own_config.Model) -> str:
 def _labels(config: Config, folder: Path | None) -> Sequence[str] | None:
     if config.kind != "sequence-classification" or folder is None:
         return None
-    return own_sequences.classes_of(folder)
+    return sequences.classes_of(folder)
 
 
 def _worn(one: Asked, how: str) -> Asked:
@@ -206,7 +208,7 @@ def _causal(
     config: Config, store: Path, folders: Mapping[str, Path], data: Mapping[str, TaskData], questions: Questions
 ) -> Callable[[int], World]:
     raise_all(own_models.check_tensors([(model, folders[model.label]) for model in config.models]))
-    own_causal.check(config.pretrained, folders[PRETRAINED])
+    causal.check(config.pretrained.label, config.pretrained.place, folders[PRETRAINED])
     experts, others = people(
         config, {model.label: own_models.trained(model, folders[model.label]) for model in config.models}
     )

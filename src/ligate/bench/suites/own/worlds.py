@@ -13,8 +13,8 @@ import torch
 from ligate.bench.kept import code_digest, digest_of
 from ligate.bench.shelf import Shelf, votes
 from ligate.bench.suite import OUTSIDE, TEST, VALIDATION, How, Paper, State, Task, Trained, Values
-from ligate.bench.suites.own.data import Asked, Content
 from ligate.bench.textworld import DROPPED, TYPOS
+from ligate.tasks.questions import Asked, Content
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +24,9 @@ _SCORING = (
     "suites/own/worlds.py",
     "suites/own/sequences.py",
     "suites/own/images.py",
-    "suites/own/models.py",
+    "../tasks/sequences.py",
+    "../tasks/images.py",
+    "../tasks/loading.py",
 )
 _SAYS = {
     VALIDATION: "chooses coefficients, nothing else",

@@ -1,0 +1,1 @@
+"""What a user's networks are asked: questions out of files, and networks that answer them, by kind of task."""
