@@ -4,6 +4,9 @@ A rule is called once per block of a tensor: `rule(base, tuned, *, site, **stats
     base    [B] or None; tuned [K, B]; float32 for 16-bit checkpoints, float64 for 32- and 64-bit ones
     site    where the block lies; None in a notebook; left out for a rule that does not take it
     stats   values measured in earlier passes over the whole tensor or model; a rule computes a missing one itself
+    measured    tensors that a recipe's `measured:` names, which somebody measured or learned from data before. Reach
+        block and row: [K, B], cut as the models are; of the whole step: [B]. Reach tensor: K whole tensors of any
+        shape; of the whole step: one. None where the measured sources have no tensor of this name
 It returns [B] in the dtype it was given. Only the sink rounds.
 """
 
@@ -11,8 +14,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from .direct import Rule
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 
 Scope = Literal["tensor", "model"]
 Reach = Literal["block", "row", "tensor"]
+Given = Literal["model", "step"]
+"""Whether each model has a measured tensor of its own, or all models of a step share one."""
 
 
 class Site(NamedTuple):
@@ -53,7 +59,7 @@ class Stat(NamedTuple):
     name: str  # the keyword under which later stats and the rule receive the value
     scope: Scope
     init: Callable[[int], Any]
-    observe: Callable[..., Any]  # observe(state, base, tuned, *, site, **earlier) -> state
+    observe: Callable[..., Any]  # observe(state, base, tuned, *, site, **earlier, **measured) -> state
     merge: Callable[[Any, Any], Any]
     finish: Callable[[Any], Any]
     report: Callable[[Any], Mapping[str, Any]] | None = None  # value -> plain data for the record
@@ -87,6 +93,7 @@ class Card:
     check: Callable[[Mapping[str, Any]], None]  # raises RecipeError for values that do not go together
     direct: Direct | None = None
     scratch: Scratch | None = None  # a few copies of the block where it is not declared
+    measured: Mapping[str, Given] = field(default_factory=dict)  # keyword -> whose tensors the rule takes under it
 
     @property
     def foreign(self) -> bool:
@@ -117,13 +124,16 @@ def method(
     check: Callable[[Mapping[str, Any]], None] = lambda params: None,
     direct: Direct | None = None,
     scratch: Scratch | None = None,
+    measured: Mapping[str, Given] = MappingProxyType({}),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Pin a `Card` on a function as `function.card`. `stat_names` are keywords that the engine fills, not recipes."""
-    if reach not in get_args(Reach):
-        raise TypeError(f"reach '{reach}' is none of {', '.join(get_args(Reach))}")
+    for what, given, known in (("reach", (reach,), Reach), ("measured", measured.values(), Given)):
+        for word in given:
+            if word not in get_args(known):
+                raise TypeError(f"{what} '{word}' is none of {', '.join(get_args(known))}")
 
     def pin(function: Callable[..., Any]) -> Callable[..., Any]:
-        params = read_params(function, skip=("site", *stat_names))
+        params = read_params(function, skip=("site", *stat_names, *measured))
         name = ".".join(function.__module__.split(".")[-2:-1] + [function.__name__])
         function.card = Card(  # type: ignore[attr-defined]
             name.replace(".", "/"),
@@ -139,6 +149,7 @@ def method(
             check,
             direct,
             scratch,
+            measured,
         )
         return function
 

@@ -21,7 +21,7 @@ from .workspace import Block, Workspace
 
 def directs(job: Job) -> bool:
     """Whether this job can do without torch: one stored dtype, a rule and measurements that say how."""
-    if not compiled.available() or {*job.stored} != {job.out.dtype}:
+    if not compiled.available() or {*job.stored} != {job.out.dtype} or job.out.measured:
         return False
     if job.card is None:
         return len(job.sources) == 1 and (job.out.dtype in COMPUTES or job.out.dtype not in MERGEABLE)

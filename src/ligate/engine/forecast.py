@@ -44,7 +44,7 @@ def forecast(
     workers = admitted(jobs, thread_count(threads, jobs), memory)
     return Forecast(
         tensors=len(jobs),
-        read=sum(job.cut.numel * sum(map(itemsize, job.stored)) * (1 + len(job.stats)) for job in jobs),
+        read=sum(job.nbytes * (1 + len(job.stats)) for job in jobs),
         written=sum(job.cut.numel * itemsize(job.out.dtype) for job in jobs),
         passes=max((1 + len(job.stats) for job in jobs), default=0),
         threads=workers,

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from ligate.core.method import Card, Stat
-from ligate.core.tensors import Source
+from ligate.core.tensors import Header, Source
 
 from .blocks import Cut, Span, cut
 from .plan import Out, Plan
@@ -22,7 +22,7 @@ class Job:
 
     out: Out
     card: Card | None
-    sources: Sequence[Source]  # one per operand of `out`, base first
+    sources: Sequence[Source]  # one per operand of `out`: base, models, what was measured
     cut: Cut
     segments: Sequence[Span]
     compute: str  # dtype in which the rule calculates
@@ -41,8 +41,33 @@ class Job:
     @cached_property
     def stored(self) -> Sequence[str]:
         """The dtype in which each operand is stored."""
+        return [header.dtype for header in self.headers]
+
+    @cached_property
+    def whole(self) -> Sequence[int | None]:
+        """Elements of each operand of a shape of its own, which is read whole; None where it is cut as the result is."""
+        own = [at >= self.models and header.shape != self.out.shape for at, header in enumerate(self.headers)]
+        return [header.numel if alone else None for header, alone in zip(self.headers, own, strict=True)]
+
+    @cached_property
+    def headers(self) -> Sequence[Header]:
+        """Of each operand."""
         pairs = zip(self.sources, self.out.operands, strict=True)
-        return [source.headers()[operand.name].dtype for source, operand in pairs]
+        return [source.headers()[operand.name] for source, operand in pairs]
+
+    @property
+    def models(self) -> int:
+        """How many operands are models, the base included; the others were measured."""
+        return self.has_base + len(self.out.tuned)
+
+    @property
+    def nbytes(self) -> int:
+        """Of all operands, as they are stored."""
+        return sum(header.nbytes for header in self.headers)
+
+    def sizes(self, n: int) -> tuple[int, ...]:
+        """Elements of each operand that go with n elements of the result."""
+        return tuple(n if whole is None else whole for whole in self.whole)
 
     @property
     def has_base(self) -> bool:
@@ -76,6 +101,11 @@ def make_job(plan: Plan, out: Out, card: Card | None, sources: Sequence[Source])
 
 
 def compute_dtype(out: Out, sources: Sequence[Source]) -> str:
-    """float32 where everything stored is 16-bit or less; float64 otherwise, so that fp32 results are exact too."""
-    natives = {source.headers()[operand.name].native for source, operand in zip(sources, out.operands, strict=True)}
-    return "F32" if natives <= _NARROW and out.dtype in _NARROW else "F64"
+    """float32 where everything stored is 16-bit or less; float64 otherwise, so that fp32 results are exact too.
+
+    What was measured is no more exact for it, and float32 is enough.
+    """
+    natives = [source.headers()[operand.name].native for source, operand in zip(sources, out.operands, strict=True)]
+    models = bool(out.base) + len(out.tuned)
+    narrow = _NARROW.issuperset((*natives[:models], out.dtype)) and {*_NARROW, "F32"}.issuperset(natives[models:])
+    return "F32" if narrow else "F64"

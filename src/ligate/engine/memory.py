@@ -63,14 +63,15 @@ def admitted(jobs: Sequence[Job], threads: int, memory: int | None) -> int:
 
 def _read(job: Job) -> int:
     """Bytes of all operands."""
-    return job.cut.numel * sum(map(itemsize, job.stored))
+    return job.nbytes
 
 
 def workspace_bytes(job: Job) -> int:
     """Buffers and temporaries of one thread for this tensor."""
     n = min(job.cut.block, max(job.cut.numel, 1))
-    stored = sum(map(itemsize, job.stored))
-    moved, numbers = n * (stored + itemsize(job.out.dtype)), n * len(job.sources) * itemsize(job.compute)
+    sizes = job.sizes(n)
+    stored = sum(size * itemsize(dtype) for size, dtype in zip(sizes, job.stored, strict=True))
+    moved, numbers = stored + n * itemsize(job.out.dtype), sum(sizes) * itemsize(job.compute)
     if job.card is not None and job.card.scratch is not None:
         return moved + numbers + job.card.scratch(job.out.params, job.out.shape, len(job.out.tuned))
     return moved + numbers * (1 + _TEMPORARIES)

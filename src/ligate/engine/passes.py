@@ -46,8 +46,8 @@ def apply_segment(job: Job, segment: int, space: Workspace, terms: Terms) -> Non
     check = not terms.allow_nonfinite
 
     def fill(span: Span, block: Block) -> None:
-        base, tuned = _split(job, _sent(job, block.numbers, terms.device))
-        numbers = _sound(job, _back(rule(span, base, tuned, **known), terms.device), block)
+        base, tuned, measured = _operands(job, block, terms.device)
+        numbers = _sound(job, _back(rule(span, base, tuned, **known, **measured), terms.device), block)
         if not kernels.narrow(numbers, block.result, check=check) and check:
             raise broken_result(job, span, block)
 
@@ -118,12 +118,31 @@ def _back(numbers: Any, device: str | None) -> Any:
 
 
 def _observe(job: Job, stat: Stat, state: Any, span: Span, block: Block, device: str | None) -> Any:
-    base, tuned = _split(job, _sent(job, block.numbers, device))
-    return stat.observe(state, base, tuned, site=_site(job, span), **job.values)
+    base, tuned, measured = _operands(job, block, device)
+    return stat.observe(state, base, tuned, site=_site(job, span), **job.values, **measured)
 
 
-def _split(job: Job, numbers: Tensor) -> tuple[Tensor | None, Tensor]:
-    return (numbers[0], numbers[1:]) if job.has_base else (None, numbers)
+def _operands(job: Job, block: Block, device: str | None) -> tuple[Tensor | None, Tensor, dict[str, Any]]:
+    """What a rule is called with: the base, the models, and by keyword what was measured."""
+    numbers = _sent(job, block.stacked(0, job.models), device)
+    base, tuned = (numbers[0], numbers[1:]) if job.has_base else (None, numbers)
+    return base, tuned, _measured(job, block, device)
+
+
+def _measured(job: Job, block: Block, device: str | None) -> dict[str, Any]:
+    if job.card is None or not job.card.measured:
+        return {}
+    found: dict[str, Any] = dict.fromkeys(job.card.measured)
+    at = job.models
+    for keyword, operands in job.out.measured.items():
+        if job.card.reach == "tensor":
+            each = range(at, at + len(operands))
+            tensors: Any = tuple(_sent(job, block.rows[i], device).view(job.headers[i].shape) for i in each)
+        else:
+            tensors = block.stacked(at, len(operands))
+        found[keyword] = tensors if job.card.measured[keyword] == "model" else tensors[0]
+        at += len(operands)
+    return found
 
 
 def _site(job: Job, span: Span) -> Site:

@@ -24,7 +24,7 @@ class Out:
 
     `method` is a catalogue id, or None: the tensor is copied from `tuned[0]` and every other operand must be equal
     to it (integer buffers, tensors taken from one model). `params` are resolved: every default filled in, per-model
-    values as tuples in the order of `tuned`.
+    values as tuples in the order of `tuned`. `measured` holds one operand, or one for each model in that order.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Out:
     tuned: tuple[Operand, ...]
     base: Operand | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    measured: Mapping[str, tuple[Operand, ...]] = field(default_factory=dict)  # by keyword of the rule
 
     @property
     def header(self) -> Header:
@@ -41,7 +42,8 @@ class Out:
 
     @property
     def operands(self) -> tuple[Operand, ...]:
-        return (*((self.base,) if self.base else ()), *self.tuned)
+        measured = (operand for each in self.measured.values() for operand in each)
+        return (*((self.base,) if self.base else ()), *self.tuned, *measured)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,10 @@ class Plan:
 
     def digest(self) -> str:
         """The same for the same plan on any machine."""
-        outs = [(o.name, o.dtype, o.shape, o.method, o.tuned, o.base, o.params) for o in self.outs]
+        outs = [
+            (o.name, o.dtype, o.shape, o.method, o.tuned, o.base, o.params, *([o.measured] if o.measured else []))
+            for o in self.outs
+        ]
         parts = (self.sources, outs, self.dropped, self.seed, self.shard_bytes, self.metadata)
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ligate.core.errors import InputError, VerifyError
@@ -17,7 +17,7 @@ from ligate.core.tensors import Header
 
 from . import digest
 from .blocks import SEGMENT, cut
-from .plan import Out, Plan
+from .plan import Operand, Out, Plan
 
 if TYPE_CHECKING:
     from .run import TensorResult
@@ -47,10 +47,12 @@ class Entry:
     tuned: tuple[Input, ...]
     params: Mapping[str, Any]
     stats: Mapping[str, Any]
+    measured: Mapping[str, tuple[Input, ...]] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        return (*((self.base,) if self.base else ()), *self.tuned)
+        measured = (one for each in self.measured.values() for one in each)
+        return (*((self.base,) if self.base else ()), *self.tuned, *measured)
 
 
 @dataclass(frozen=True)
@@ -112,10 +114,15 @@ def step_record(
 
     def entry(out: Out) -> Entry:
         result = results[out.name]
-        read = [Input(plan.sources[o.source], o.name, result.operands[o]) for o in out.operands]
-        base = read.pop(0) if out.base else None
+
+        def read(operands: Sequence[Operand]) -> tuple[Input, ...]:
+            return tuple(Input(plan.sources[o.source], o.name, result.operands[o]) for o in operands)
+
+        base = read([out.base])[0] if out.base else None
+        measured = {keyword: read(operands) for keyword, operands in out.measured.items()}
         segment = cut(out.shape, cards[out.method].reach if out.method and 0 not in out.shape else "block").segment
-        return Entry(out.header, result.digest, segment, out.method, base, tuple(read), out.params, result.stats)
+        known = (out.params, result.stats, measured)
+        return Entry(out.header, result.digest, segment, out.method, base, read(out.tuned), *known)
 
     dropped = tuple((plan.sources[operand.source], operand.name) for operand in plan.dropped)
     return StepRecord(name, plan_digest, {out.name: entry(out) for out in plan.outs}, dropped)
@@ -223,6 +230,8 @@ def _entry(entry: Entry, params: int) -> dict[str, Any]:
     if entry.base:
         data["base"] = entry.base
     data["models"] = entry.tuned
+    if entry.measured:
+        data["measured"] = entry.measured
     if entry.stats:
         data["stats"] = entry.stats
     return data
@@ -309,4 +318,5 @@ def _read_entry(data: Mapping[str, Any], params: Sequence[Mapping[str, Any]]) ->
         tuple(Input(*one) for one in data["models"]),
         params[data["parameters"]] if data["method"] else {},
         data.get("stats", {}),
+        {keyword: tuple(Input(*one) for one in each) for keyword, each in data.get("measured", {}).items()},
     )

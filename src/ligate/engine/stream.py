@@ -48,10 +48,10 @@ def blocks(
             raise Stopped
         if block is None or span.stop - span.start != size:
             size = span.stop - span.start
-            block = space.block(dtypes, job.compute, job.out.dtype, size)
+            block = space.block(dtypes, job.sizes(size), job.compute, job.out.dtype, size)
         began = time.perf_counter()
-        for source, name, target in zip(job.sources, names, block.bytes_in, strict=True):
-            source.read_into(name, span.start, target)
+        for source, name, whole, target in zip(job.sources, names, job.whole, block.bytes_in, strict=True):
+            source.read_into(name, span.start if whole is None else 0, target)
         nbytes = sum(map(len, block.bytes_in))
         slow = nbytes < _SLOW * (time.perf_counter() - began)
         if slow and span.stop + _AHEAD // 2 > announced:
@@ -65,7 +65,8 @@ def blocks(
 def sample(job: Job, spans: list[Span], space: Workspace, terms: Terms) -> Block:
     """Several short pieces of equal length behind each other in one block."""
     piece = spans[0].stop - spans[0].start
-    block = space.block(job.stored, job.compute, job.out.dtype, piece * len(spans))
+    size = piece * len(spans)
+    block = space.block(job.stored, job.sizes(size), job.compute, job.out.dtype, size)
     for source, operand, target in zip(job.sources, job.out.operands, block.bytes_in, strict=True):
         step = len(target) // len(spans)
         for i, span in enumerate(spans):
@@ -121,8 +122,9 @@ def broken_input(job: Job, span: Span, operand: int, block: Block) -> NonFiniteE
     if found is None:
         return None
     source, name = job.sources[operand], job.out.operands[operand].name
+    start = span.start if job.whole[operand] is None else 0
     return NonFiniteError(
-        f"{found[1]} at element {spoken_index(span.start + found[0], job.out.shape)}",
+        f"{found[1]} at element {spoken_index(start + found[0], job.headers[operand].shape)}",
         where=f"{source.place(name)}, tensor {name}, model {source.label}",
         hint="repair or replace this checkpoint; `--allow-nonfinite` merges it as it is.",
     )

@@ -38,10 +38,10 @@ class Block:
     """Views of the buffers for blocks of n elements; those that only torch needs are made when they are asked for."""
 
     def __init__(self, stored: Sequence[Buffer], numbers: Buffer, result: Buffer, key: _Key) -> None:
-        self.dtypes, self._compute, self._out, self.n = key
+        self.dtypes, self.sizes, self._compute, self._out, self.n = key
         self._stored, self._numbers, self._result = stored, numbers, result
-        sizes = [self.n * itemsize(dtype) for dtype in self.dtypes]
-        self.bytes_in = [buffer.bytes[:size] for buffer, size in zip(stored, sizes, strict=True)]
+        nbytes = [size * itemsize(dtype) for size, dtype in zip(self.sizes, self.dtypes, strict=True)]
+        self.bytes_in = [buffer.bytes[:size] for buffer, size in zip(stored, nbytes, strict=True)]
         self.bytes_out = result.bytes[: self.n * itemsize(self._out)]
         self.addresses = [buffer.address for buffer in stored]  # of `bytes_in`
         self.address_out = result.address
@@ -49,18 +49,24 @@ class Block:
 
     @cached_property
     def stored(self) -> Sequence[Tensor]:
-        """[n] per operand, in its stored dtype: the memory of `bytes_in`."""
-        return [buffer.tensor(dtype, self.n) for buffer, dtype in zip(self._stored, self.dtypes, strict=True)]
+        """[size] per operand, in its stored dtype: the memory of `bytes_in`."""
+        kinds = zip(self._stored, self.dtypes, self.sizes, strict=True)
+        return [buffer.tensor(dtype, size) for buffer, dtype, size in kinds]
 
     @cached_property
     def numbers(self) -> Tensor:
-        """[operands, n] in the compute dtype."""
-        return self._numbers.tensor(self._compute, len(self.dtypes) * self.n).view(len(self.dtypes), self.n)
+        """All operands behind each other, in the compute dtype."""
+        return self._numbers.tensor(self._compute, sum(self.sizes))
 
     @cached_property
     def rows(self) -> Sequence[Tensor]:
-        """[n] per operand, the memory of `numbers`."""
-        return self.numbers.unbind()
+        """[size] per operand, the memory of `numbers`."""
+        return self.numbers.split(list(self.sizes))
+
+    def stacked(self, first: int, count: int) -> Tensor:
+        """[count, n]: so many operands of n elements each, from the one at `first` on."""
+        start = sum(self.sizes[:first])
+        return self.numbers[start : start + count * self.n].view(count, self.n)
 
     @cached_property
     def result(self) -> Tensor:
@@ -68,7 +74,8 @@ class Block:
         return self._result.tensor(self._out, self.n)
 
 
-_Key = tuple[tuple[str, ...], str, str, int]  # stored dtypes, compute dtype, dtype of the result, elements
+_Key = tuple[tuple[str, ...], tuple[int, ...], str, str, int]
+"""Stored dtypes, elements of each operand, compute dtype; dtype and elements of the result."""
 
 
 class Workspace:
@@ -79,19 +86,22 @@ class Workspace:
         self._numbers, self._result = Buffer(0), Buffer(0)
         self._last: tuple[_Key, Block] | None = None
 
-    def block(self, dtypes: Sequence[str], compute: str, out: str, n: int) -> Block:
-        """Views for blocks of n elements; the same as last time if nothing differs (thousands of small experts)."""
-        key = (tuple(dtypes), compute, out, n)
+    def block(self, dtypes: Sequence[str], sizes: tuple[int, ...], compute: str, out: str, n: int) -> Block:
+        """Views for blocks of n elements; the same as last time if nothing differs (thousands of small experts).
+
+        `sizes` are the elements of each operand: n, but for one that is read whole.
+        """
+        key = (tuple(dtypes), sizes, compute, out, n)
         if self._last is None or self._last[0] != key:
             self._last = (key, self._block(key))
         return self._last[1]
 
     def _block(self, key: _Key) -> Block:
-        dtypes, compute, out, n = key
+        dtypes, sizes, compute, out, n = key
         self._stored += [Buffer(0) for _ in dtypes[len(self._stored) :]]
         for i, dtype in enumerate(dtypes):
-            self._stored[i] = _at_least(self._stored[i], n * itemsize(dtype))
-        self._numbers = _at_least(self._numbers, len(dtypes) * n * itemsize(compute))
+            self._stored[i] = _at_least(self._stored[i], sizes[i] * itemsize(dtype))
+        self._numbers = _at_least(self._numbers, sum(sizes) * itemsize(compute))
         self._result = _at_least(self._result, n * itemsize(out))
         return Block(self._stored[: len(dtypes)], self._numbers, self._result, key)
 
