@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from .objectives import Objective
+    from .objectives import Objective, Prior
 
 
 class Task(NamedTuple):
@@ -36,6 +36,7 @@ class Task(NamedTuple):
         ask: inputs -> logits [N, C], or `Told`, by the module with whatever weights it has.
         learning: batches to learn from, in turn; `stopping`: batches that decide when to stop.
         expert: which of the experts was trained for it, counted from 0; None: none was, or all were.
+        weight: how much its loss counts; a task of negative weight is to be forgotten.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Task(NamedTuple):
     learning: Sequence[Batch]
     stopping: Sequence[Batch] = ()
     expert: int | None = None
+    weight: float = 1.0
 
     def told(self, batch: Batch) -> Told:
         answer = self.ask(batch.inputs)
@@ -53,6 +55,8 @@ class Task(NamedTuple):
 class Adam:
     """Adam, arXiv 1412.6980. Every `look` steps the stopping batches are asked; the best numbers are kept, and after
     `patience` looks without a better one it ends.
+
+    Other solvers are made from it by another `begin`, `step` or `stopping`.
 
     Args:
         decay: decoupled weight decay, AdamW, arXiv 1711.05101.
@@ -68,6 +72,34 @@ class Adam:
     clip: float | None = None
     cosine: bool = False
 
+    def begin(self, numbers: Mapping[str, Tensor]) -> list[torch.optim.Optimizer]:
+        return [self.optimizer(list(numbers.values()))]
+
+    def step(self, problem: Problem, course: Course) -> float:
+        """One step; its loss. If that is no finite number, nothing was changed."""
+        loss = problem.slope(course.numbers, course.step)
+        if math.isfinite(loss):
+            self.move(course.optimizers[0], course.step)
+        return loss
+
+    def stopping(self, problem: Problem, course: Course) -> float:
+        """What decides which numbers are the best: less is better. It ends where this is no finite number."""
+        return problem.asked(course.numbers)
+
+    def optimizer(self, numbers: Sequence[Tensor]) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(numbers, lr=self.rate, weight_decay=self.decay)
+
+    def move(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """The optimizer's numbers along their gradients."""
+        for group in optimizer.param_groups:
+            if self.clip is not None:
+                torch.nn.utils.clip_grad_norm_(group["params"], self.clip)
+            group["lr"] = self.rate_at(step)
+        optimizer.step()
+
+    def rate_at(self, step: int) -> float:
+        return self.rate * (0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.cosine else 1.0)
+
 
 class Look(NamedTuple):
     """Means over what was asked since the last look, and on the stopping batches."""
@@ -79,11 +111,16 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True)
 class Learned:
-    """The numbers of the best look, and how they came about. `ended` says why it stopped before the last step."""
+    """The numbers of the best look, by which parametrisation they make the merge, and how they came about.
+
+    `ended` says why it stopped before the last step; `before` is the stage that came before this one, if any.
+    """
 
     numbers: Numbers
+    by: Parametrisation
     curve: Sequence[Look]
     ended: str = ""
+    before: Learned | None = None
 
     @property
     def scalars(self) -> int:
@@ -96,11 +133,11 @@ class Learned:
 
 
 @dataclass
-class _Course:
+class Course:
     """How far the learning is: all that a checkpoint has to hold."""
 
     numbers: dict[str, Tensor]
-    optimizer: torch.optim.Optimizer
+    optimizers: Sequence[torch.optim.Optimizer]
     best: dict[str, Tensor]
     step: int = 0
     curve: list[Look] = field(default_factory=list)
@@ -109,14 +146,15 @@ class _Course:
 
     def state(self) -> dict[str, Any]:
         plain = {name: one.detach() for name, one in self.numbers.items()}
-        return {"numbers": plain, "optimizer": self.optimizer.state_dict(), "best": self.best, "step": self.step,
-                "curve": [tuple(look) for look in self.curve], "since": self.since}  # fmt: skip
+        return {"numbers": plain, "optimizers": [each.state_dict() for each in self.optimizers], "best": self.best,
+                "step": self.step, "curve": [tuple(look) for look in self.curve], "since": self.since}  # fmt: skip
 
     def resume(self, state: Mapping[str, Any]) -> None:
         with torch.no_grad():
             for name, one in self.numbers.items():
                 one.copy_(state["numbers"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for each, held in zip(self.optimizers, state["optimizers"], strict=True):
+            each.load_state_dict(held)
         self.best, self.step, self.since = state["best"], state["step"], state["since"]
         self.curve = [Look(*look) for look in state["curve"]]
 
@@ -141,10 +179,11 @@ def learn(
     objective: Objective,
     solver: Adam = Adam(),
     *,
+    prior: Prior | None = None,
     kept: Path | None = None,
     tell: Callable[[Look], None] = lambda look: None,
 ) -> Learned:
-    """The numbers with which the merge does best on the tasks, each task counting the same.
+    """The numbers with which the merge does best on the tasks, each task counting by its weight.
 
     The module is left with the merge of these numbers. Only its parameters are merged; its buffers stay. With `kept`
     every look is written to that file, and a learning that was stopped goes on from there.
@@ -153,24 +192,24 @@ def learn(
         InputError: there is nothing to learn from, a task lacks what the objective needs, or a tensor is missing.
     """
     require(tasks, objective)
-    problem = _Problem(module, Merge(module, base, experts, parametrisation), tasks, parametrisation, objective, solver)
+    problem = Problem(module, Merge(module, base, experts, parametrisation), tasks, parametrisation, objective, prior)
     course = _begin(problem.merge.start(), solver)
     if kept is not None and kept.is_file():
         course.resume(torch.load(kept, weights_only=True))
     ended = ""
     while not ended:
         if course.to_look(solver):
-            course.look(problem.asked(course.numbers))
+            course.look(solver.stopping(problem, course))
             tell(course.curve[-1])
             if kept is not None:
                 _write(course.state(), kept)
-        ended = _ended(course, solver) or problem.step(course)
+        ended = _ended(course, solver) or _step(problem, course, solver)
     problem.merge.write(course.best)
-    return Learned(course.best, course.curve, "" if course.step == solver.steps else ended)
+    return Learned(course.best, parametrisation, course.curve, "" if course.step == solver.steps else ended)
 
 
 @dataclass(frozen=True)
-class _Problem:
+class Problem:
     """What stays the same in all steps."""
 
     module: nn.Module
@@ -178,36 +217,47 @@ class _Problem:
     tasks: Sequence[Task]
     parametrisation: Parametrisation
     objective: Objective
-    solver: Adam
+    prior: Prior | None = None
 
     def asked(self, numbers: Numbers) -> float:
+        """The loss on the stopping batches."""
         self.merge.write(numbers)
-        return asked(self.tasks, self.objective, self.parametrisation.shares(numbers))
+        with torch.no_grad():
+            own = 0.0 if self.prior is None else float(self.prior(numbers))
+            return asked(self.tasks, self.objective, self.parametrisation.shares(numbers)) + own
 
-    def step(self, course: _Course) -> str:
-        """One step; why there can be no more, if so."""
-        self.merge.write(course.numbers, course.step)
-        course.optimizer.zero_grad()
-        loss = backward(self.tasks, self.objective, lambda: self.parametrisation.shares(course.numbers), course.step)
+    def slope(self, numbers: Numbers, step: int, batch: int | None = None) -> float:
+        """The loss on one batch of every task, number `step` if no other is named, and its gradients in the numbers."""
+        self.merge.write(numbers, step)
+        for one in numbers.values():
+            one.grad = None
+        turn = step if batch is None else batch
+        loss = backward(self.tasks, self.objective, lambda: self.parametrisation.shares(numbers), turn)
         if not math.isfinite(loss):
-            return f"the loss became {loss} in step {course.step}"
-        course.told.append(loss)
-        self.merge.carry(course.numbers, course.step)
-        if self.solver.clip is not None:
-            torch.nn.utils.clip_grad_norm_(list(course.numbers.values()), self.solver.clip)
-        for group in course.optimizer.param_groups:
-            group["lr"] = rate_at(self.solver, course.step)
-        course.optimizer.step()
-        course.step += 1
-        return ""
+            return loss
+        self.merge.carry(numbers, step)
+        if self.prior is None:
+            return loss
+        own = self.prior(numbers)
+        own.backward()
+        return loss + float(own.detach())
 
 
-def _begin(numbers: dict[str, Tensor], solver: Adam) -> _Course:
-    optimizer = torch.optim.AdamW(list(numbers.values()), lr=solver.rate, weight_decay=solver.decay)
-    return _Course(numbers, optimizer, {name: one.detach().clone() for name, one in numbers.items()})
+def _begin(numbers: dict[str, Tensor], solver: Adam) -> Course:
+    return Course(numbers, solver.begin(numbers), {name: one.detach().clone() for name, one in numbers.items()})
 
 
-def _ended(course: _Course, solver: Adam) -> str:
+def _step(problem: Problem, course: Course, solver: Adam) -> str:
+    """One step; why there can be no more, if so."""
+    loss = solver.step(problem, course)
+    if not math.isfinite(loss):
+        return f"the loss became {loss} in step {course.step}"
+    course.told.append(loss)
+    course.step += 1
+    return ""
+
+
+def _ended(course: Course, solver: Adam) -> str:
     if not math.isfinite(course.curve[-1].stopping):
         return f"the loss on the stopping batches became {course.curve[-1].stopping} in step {course.curve[-1].step}"
     if course.since > solver.patience:
@@ -215,16 +265,12 @@ def _ended(course: _Course, solver: Adam) -> str:
     return "all steps are done" if course.step == solver.steps else ""
 
 
-def rate_at(solver: Adam, step: int) -> float:
-    return solver.rate * (0.5 * (1 + math.cos(math.pi * step / solver.steps)) if solver.cosine else 1.0)
-
-
 def backward(tasks: Sequence[Task], objective: Objective, shares: Callable[[], Tensor], step: int) -> float:
     """One batch of every task: the mean of the losses, and its gradients in the module's weights and the shares."""
     total = 0.0
     for task in tasks:
         batch = task.learning[step % len(task.learning)]
-        loss = objective(task.told(batch), batch, shares()) / len(tasks)
+        loss = objective(task.told(batch), batch, shares()) * (task.weight / len(tasks))
         loss.backward()
         total += float(loss.detach())
     return total
@@ -234,7 +280,8 @@ def asked(tasks: Sequence[Task], objective: Objective, shares: Tensor) -> float:
     """The loss on the stopping batches; on those of the learning where a task has none."""
     with torch.no_grad():
         each = [
-            _mean([float(objective(task.told(batch), batch, shares)) for batch in task.stopping or task.learning])
+            task.weight
+            * _mean([float(objective(task.told(batch), batch, shares)) for batch in task.stopping or task.learning])
             for task in tasks
         ]
     return _mean(each)

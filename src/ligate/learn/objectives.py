@@ -45,6 +45,12 @@ class Objective(Protocol):
     def __call__(self, told: Told, batch: Batch, shares: Tensor) -> Tensor: ...
 
 
+class Prior(Protocol):
+    """A loss of the numbers alone, whatever the merge says of the tasks."""
+
+    def __call__(self, numbers: Mapping[str, Tensor]) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Entropy:
     """H = -sum_c p_c log p_c (AdaMerging, arXiv 2310.02575): merged networks that are sure are right more often."""
