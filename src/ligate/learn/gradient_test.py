@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from ligate.core.errors import InputError
 from ligate.learn.gradient import Adam, Task, learn, taught
+from ligate.learn.masks import Masked
 from ligate.learn.objectives import (
     Agreement,
     Batch,
@@ -23,7 +24,7 @@ from ligate.learn.objectives import (
     Mixed,
     Told,
 )
-from ligate.learn.parametrisations import Coefficients, Gated, Masked
+from ligate.learn.parametrisations import Coefficients, Gated
 from ligate.learn.presets import PRESETS
 
 

@@ -130,29 +130,6 @@ class Gated:
         return numbers[GATE].softmax(0)
 
 
-@dataclass(frozen=True)
-class Masked:
-    """W_0 + sum_k c_k m / mean(m) tau_k: besides coefficients a mask in (0, 1) over all numbers, shared by the experts.
-
-    Concrete subspace learning, arXiv 2312.06173, at the mean of its random mask: m = sigmoid(logits). The mask has as
-    many numbers as the model; with Adam's two moments the learning needs three times that memory more.
-    """
-
-    coefficients: Coefficients = Coefficients()
-    logit: float = 0.0
-
-    def start(self, shapes: Mapping[str, Sequence[int]], experts: int) -> dict[str, Tensor]:
-        masks = {f"mask:{name}": torch.full(tuple(shape), self.logit) for name, shape in shapes.items()}
-        return self.coefficients.start(shapes, experts) | masks
-
-    def merged(self, name: str, base: Tensor, deltas: Tensor, numbers: Numbers, step: int | None = None) -> Tensor:
-        mask = numbers[f"mask:{name}"].sigmoid()
-        return self.coefficients.merged(name, base, deltas * (mask / mask.mean()).to(deltas.dtype), numbers, step)
-
-    def shares(self, numbers: Numbers) -> Tensor:
-        return self.coefficients.shares({name: one for name, one in numbers.items() if not name.startswith("mask:")})
-
-
 def added(base: Tensor, deltas: Tensor, coefficients: Tensor, which: Tensor | None = None) -> Tensor:
     """base [*S] + sum_k c_k deltas[k]; coefficients [K, parts], `which` the part of each number, in order."""
     c = coefficients.to(deltas.dtype)
