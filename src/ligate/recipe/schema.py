@@ -10,6 +10,7 @@ from ligate.core.errors import LigateError
 
 Value = float | int | bool | str | None
 RowKind = Literal["default", "average", "zero", "mean", "model"]
+DataKind = Literal["classification", "sequence-classification", "causal-lm", "image-classification"]
 
 
 class Place(NamedTuple):
@@ -173,6 +174,40 @@ class Output:
 
 
 @dataclass(frozen=True)
+class DataTask:
+    """Examples of one task: a `file`, or a `split` of a data set by its id. `classes`: label in the data -> phrase."""
+
+    name: str
+    file: str = ""
+    dataset: str = ""
+    config: str = ""
+    split: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)  # text, pair, label, source, image -> column
+    classes: Mapping[str, str] | None = None
+    prompts: tuple[str, ...] = ()
+    place: Place = Place()
+    columns_at: Place = Place()
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a merge is learned or measured from. A task named like a model is what that model was trained for.
+
+    Of the examples `share` decides when to stop, the others are learned from; of labelled ones at most `per_class` are
+    used of each class. `test_inputs`: they are those on which the result will be tested.
+    """
+
+    kind: DataKind
+    tasks: tuple[DataTask, ...]
+    length: int = 0  # tokens after which a text is cut
+    share: float = 0.5
+    batch: int = 32  # examples at once
+    per_class: int | None = None
+    test_inputs: bool = False
+    place: Place = Place()
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Sources, steps (the last one is the result), output. `notes` are things to tell the user, not errors.
 
@@ -187,3 +222,4 @@ class Recipe:
     notes: tuple[str, ...] = ()
     problems: tuple[LigateError, ...] = ()
     names_known: bool = True  # False: problems of sources or output may change which tensors there are
+    data: DataSpec | None = None

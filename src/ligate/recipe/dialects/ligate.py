@@ -26,9 +26,10 @@ from ligate.recipe.schema import (
     Value,
 )
 
+from .ligate_data import data
 from .ligate_tokenizer import UNION, tokenizer
 
-TOP = ("sources", "merge", "steps", "output", "seed")
+TOP = ("sources", "data", "merge", "steps", "output", "seed")
 SOURCE = ("path", "revision", "adapter", "strip_prefix", "alias", "fill", "align")
 ADAPTER = ("path", "revision", "scale")
 ALIGN = ("path", "to", "method", "seed", "starts", "groups", "data")
@@ -38,7 +39,7 @@ OUTPUT = ("dtype", "shard_size", "donor", "tokenizer", "chat_template", "drop")
 FILTER = ("match", "match_source", "value")
 
 _HOMES = {
-    **dict.fromkeys(("sources", "merge", "steps", "output", "seed"), "at the top of the recipe"),
+    **dict.fromkeys(("sources", "data", "merge", "steps", "output", "seed"), "at the top of the recipe"),
     **dict.fromkeys(OUTPUT, "under `output:`"),
     **dict.fromkeys(("method", "base", "models", "parameters", "slices"), "under `merge:` or in a step"),
     **dict.fromkeys(("revision", "adapter", "strip_prefix", "alias", "fill", "align", "path"), "in a source"),
@@ -60,10 +61,12 @@ def read(documents: Sequence[Item]) -> Recipe:
     }
     output = _output(reading, top.get("output"))
     names_known = not reading.problems
+    examples = data(reading, top.get("data"))
     steps = _steps(reading, top, documents[0])
     seed = reading.whole(top.get("seed"), "`seed`", 0)
     steps = _check_names(reading, sources, steps, output)
-    return Recipe(sources, steps, output, seed=seed, problems=tuple(reading.problems), names_known=names_known)
+    problems = tuple(reading.problems)
+    return Recipe(sources, steps, output, seed=seed, problems=problems, names_known=names_known, data=examples)
 
 
 class _Labels(Reading):

@@ -10,30 +10,22 @@ from typing import Literal, NamedTuple, get_args
 from ligate.bench.suite import JOINT, PRETRAINED
 from ligate.core.errors import RecipeError, raise_all
 from ligate.core.suggest import nearest
+from ligate.recipe.dialects import ligate_data
+from ligate.recipe.dialects.ligate_data import needed
 from ligate.recipe.nodes import Item, Reading, read_all
-from ligate.recipe.schema import Place
+from ligate.recipe.schema import DataKind, Place
 
-Kind = Literal["classification", "sequence-classification", "causal-lm", "image-classification", "lm-eval"]
+Kind = DataKind | Literal["lm-eval"]
+KINDS: tuple[Kind, ...] = (*get_args(DataKind), "lm-eval")
 Part = Literal["validation", "test"]
 PARTS: tuple[Part, ...] = ("validation", "test")
 
 _TOP = ("kind", "name", "models", "tasks", "methods", "length", "include")
 _MODELS = (PRETRAINED, "experts", JOINT)
 _MODEL = ("path", "examples")
-_DATA = ("data", "dataset", "config", "split", "columns")
 _TASK: Mapping[Kind, tuple[str, ...]] = {
-    "classification": (*_DATA, "classes", "metric"),
-    "sequence-classification": (*_DATA, "classes", "metric"),
-    "causal-lm": (*_DATA, "metric"),
-    "image-classification": (*_DATA, "classes", "prompts", "metric"),
+    **{kind: (*ligate_data.TASK[kind], "metric") for kind in get_args(DataKind)},
     "lm-eval": ("task", "metric", "filter", "shots"),
-}
-_COLUMNS: Mapping[Kind, tuple[str, ...]] = {
-    "classification": ("text", "label", "source"),
-    "sequence-classification": ("text", "pair", "label", "source"),
-    "causal-lm": ("text", "source"),
-    "image-classification": ("image", "label", "source"),
-    "lm-eval": (),
 }
 _METRIC: Mapping[Kind, str] = {
     "classification": "accuracy",
@@ -41,12 +33,11 @@ _METRIC: Mapping[Kind, str] = {
     "image-classification": "accuracy",
     "causal-lm": "bits_per_byte",
 }
-_LENGTH: Mapping[Kind, int] = {"classification": 64, "sequence-classification": 128, "causal-lm": 256}
 _HOMES = {
     **dict.fromkeys(_TOP, "at the top of the file"),
     **dict.fromkeys((PRETRAINED, "experts", JOINT), "under `models:`"),
     **dict.fromkeys(_MODEL, "in a model"),
-    **dict.fromkeys((*_DATA, "classes", "prompts", "metric"), "in a task"),
+    **dict.fromkeys(("data", "dataset", "config", "split", "columns", "classes", "prompts", "metric"), "in a task"),
     **dict.fromkeys(("text", "pair", "label", "source", "image"), "under `columns:`"),
 }
 
@@ -133,15 +124,15 @@ def parse(text: str, name: str, folder: Path) -> Config:
 
 def _config(reading: Reading, document: Item, stem: str, folder: Path) -> Config:
     top = reading.fields(document, "the file", _TOP, _HOMES)
-    kind = _kind(reading, _needed(reading, top, "kind", document))
-    item = _needed(reading, top, "models", document)
+    kind = ligate_data.kind_of(reading, needed(reading, top, "kind", document), KINDS)
+    item = needed(reading, top, "models", document)
     models = reading.fields(item, "`models`", _MODELS, _HOMES)
-    pretrained = _model(reading, PRETRAINED, _needed(reading, models, PRETRAINED, item) if item else None)
-    found = _needed(reading, models, "experts", item) if item else None
+    pretrained = _model(reading, PRETRAINED, needed(reading, models, PRETRAINED, item) if item else None)
+    found = needed(reading, models, "experts", item) if item else None
     experts = [_model(reading, label, each) for label, each in reading.fields(found, "`experts`").items()]
-    asked = _needed(reading, top, "tasks", document)
+    asked = needed(reading, top, "tasks", document)
     tasks = [_task(reading, kind, name, each) for name, each in reading.fields(asked, "`tasks`").items()]
-    length = reading.whole(top.get("length"), "`length`", _LENGTH.get(kind, 0))
+    length = reading.whole(top.get("length"), "`length`", ligate_data.LENGTH.get(kind, 0))
     if "length" in top and length < 4:
         reading.problem("`length` must be at least 4 tokens", top["length"].place)
     joint = _model(reading, JOINT, models[JOINT]) if JOINT in models else None
@@ -155,23 +146,6 @@ def _config(reading: Reading, document: Item, stem: str, folder: Path) -> Config
     return Config(kind, name, folder, pretrained, experts, joint, tasks, methods, length, include)
 
 
-def _needed(reading: Reading, fields: Mapping[str, Item], key: str, around: Item) -> Item | None:
-    item = fields.get(key)
-    if (item is None or item.value is None) and not reading.misspelt(around, key):
-        reading.problem(f"`{key}:` is missing", item.place if item else around.place)
-    return item
-
-
-def _kind(reading: Reading, item: Item | None) -> Kind:
-    written = reading.text(item, "`kind`")
-    for kind in get_args(Kind):
-        if written == kind:
-            return kind
-    if item is not None and written is not None:
-        reading.problem(f"there is no kind '{written}'", item.place, nearest(written, get_args(Kind)))
-    return "classification"
-
-
 def _model(reading: Reading, label: str, item: Item | None) -> Model:
     if item is None or item.value is None:
         if item is not None and not reading.problems:
@@ -182,7 +156,7 @@ def _model(reading: Reading, label: str, item: Item | None) -> Model:
     if not isinstance(item.value, Mapping):
         return Model(label, reading.text(item, f"model `{label}`") or "", None, item.place)
     fields = reading.fields(item, f"model `{label}`", _MODEL, _HOMES)
-    path = reading.text(_needed(reading, fields, "path", item), "`path`") or ""
+    path = reading.text(needed(reading, fields, "path", item), "`path`") or ""
     examples = reading.whole(fields["examples"], "`examples`", 1) if "examples" in fields else None
     if examples is not None and examples < 1:
         reading.problem("`examples` must be 1 or more", fields["examples"].place)
@@ -230,7 +204,7 @@ def _task(reading: Reading, kind: Kind, name: str, item: Item) -> TaskSpec:
         harness = reading.text(fields.get("task"), "`task`") or name
         chosen = reading.text(fields.get("filter"), "`filter`") or ""
         return TaskSpec(name, item.place, harness=harness, metric=metric, filter=chosen, shots=shots)
-    columns, place = _columns(reading, kind, fields.get("columns"), item)
+    columns, place = ligate_data.columns(reading, kind, fields.get("columns"), item)
     files, share = _files(reading, name, fields, item)
     return TaskSpec(
         name,
@@ -241,8 +215,8 @@ def _task(reading: Reading, kind: Kind, name: str, item: Item) -> TaskSpec:
         share,
         columns,
         place,
-        _classes(reading, name, fields.get("classes")),
-        _prompts(reading, fields.get("prompts")),
+        ligate_data.classes(reading, name, fields.get("classes")),
+        ligate_data.prompts(reading, fields.get("prompts")),
         metric=metric,
     )
 
@@ -253,15 +227,6 @@ def _metric(reading: Reading, kind: Kind, item: Item | None) -> str:
     if item is not None and written is not None and only and written != only:
         reading.problem(f"a task of kind {kind} is scored by {only}, not by '{written}'", item.place)
     return written or only or "acc"
-
-
-def _columns(reading: Reading, kind: Kind, item: Item | None, around: Item) -> tuple[dict[str, str], Place]:
-    """Which column of the data is what; a column that is not named has the name of what it holds."""
-    known = _COLUMNS[kind]
-    fields = reading.fields(item, "`columns`", known, otherwise=f"a task of kind {kind} reads {', '.join(known)}")
-    default = {what: what for what in known if what not in ("source", "pair")}
-    named = {what: reading.text(each, f"the column of the {what}") or what for what, each in fields.items()}
-    return {**default, **named}, item.place if item else around.place
 
 
 def _files(
@@ -292,41 +257,13 @@ def _files(
 def _parts(reading: Reading, item: Item, what: str) -> dict[Part, str]:
     fields = reading.fields(item, what, PARTS)
     for part in PARTS:
-        _needed(reading, fields, part, item)
+        needed(reading, fields, part, item)
     return {part: reading.text(fields.get(part), f"`{part}`") or "" for part in PARTS}
 
 
 def _share(reading: Reading, item: Item) -> float:
     fields = reading.fields(item, "`split`", ("validation",))
-    share = reading.number(_needed(reading, fields, "validation", item), "`validation`", 0.2)
+    share = reading.number(needed(reading, fields, "validation", item), "`validation`", 0.2)
     if not 0 < share < 1:
         reading.problem("`validation` is a share between 0 and 1", item.place, "0.2 takes a fifth of the questions.")
     return share
-
-
-def _classes(reading: Reading, name: str, item: Item | None) -> dict[str, str] | None:
-    """Labels as the data have them, and the phrase for each: the label itself where none is given."""
-    if item is None or item.value is None:
-        return None
-    if isinstance(item.value, Mapping):
-        found = {label: reading.text(each, f"class `{label}`") or label for label, each in item.value.items()}
-    else:
-        labels = [reading.text(each, "a class") or "" for each in reading.entries(item, "`classes`")]
-        found = {label: label.replace("_", " ") for label in labels}
-        twice = sorted({label for label in labels if labels.count(label) > 1})
-        if twice:
-            reading.problem(f"class `{twice[0]}` stands twice in task `{name}`", item.place)
-    if len(found) < 2 and not reading.problems:
-        reading.problem(f"task `{name}` has one class: there is nothing to tell apart", item.place)
-    return found
-
-
-def _prompts(reading: Reading, item: Item | None) -> Sequence[str]:
-    if item is None:
-        return TaskSpec.prompts
-    one = isinstance(item.value, str)
-    written = [reading.text(each, "a prompt") or "" for each in ([item] if one else reading.entries(item, "`prompts`"))]
-    for text in written:
-        if text.count("{}") != 1:
-            reading.problem(f"the prompt '{text}' has no place `{{}}` for the class", item.place)
-    return written
