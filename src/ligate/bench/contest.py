@@ -26,6 +26,7 @@ from ligate.bench.statistics import means
 from ligate.bench.suite import PRETRAINED, VALIDATION, Metric, Request, State, Teller, Trained, Values, World
 from ligate.core.errors import LigateError
 from ligate.recipe.parse import parse_text
+from ligate.verbs.rebuilding import along
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -220,8 +221,7 @@ def _along(base: Tensor | None, one: Tensor, scale: float) -> Tensor:
     """From the base so many times as far as `one` is, in the base's own type."""
     if base is None or not base.is_floating_point():
         return one
-    start = base.float()
-    return (start + scale * (one.float() - start)).to(base.dtype)
+    return along(base, one, scale, base.dtype)
 
 
 def _forget(out: Path) -> None:

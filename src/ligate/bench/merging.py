@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ligate.core.errors import LigateError
-from ligate.engine.run import run
-from ligate.io.memory import MemorySink, MemorySource
+from ligate.io.memory import MemorySource
 from ligate.methods import _catalogue
 from ligate.recipe.parse import parse_text
-from ligate.recipe.resolve import resolve
+from ligate.verbs.rebuilding import rebuilt
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,10 +34,7 @@ def in_memory(text: str, states: Mapping[str, State]) -> dict[str, Tensor]:
     """Run a recipe on state dicts named by its source labels, with the planner and engine that serve the disk."""
     recipe = parse_text(text)
     sources = {label: MemorySource(label, states[label]) for label in recipe.sources}
-    plan = resolve(recipe, recipe.steps[-1], sources, _catalogue.load)
-    sink = MemorySink({out.name: out.header for out in plan.outs})
-    run(plan, [sources[label] for label in plan.sources], _catalogue.load, sink, hashing=False)
-    return sink.state_dict()
+    return rebuilt(recipe, recipe.steps[-1], sources, _catalogue.load)
 
 
 def on_disk(recipe: Path, out: Path, folder: Path) -> Merged:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ligate.core.errors import InputError, LigateError, RecipeError
+from ligate.core.space import Among, Between, Point, Space, Value, as_data, coordinates
 
 from .front import Goal, front, knee
-from .space import Among, Between, Point, Space, Value, as_data, coordinates
 from .trials import Journal, Trial
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ import math
 import pytest
 
 from ligate.core.errors import InputError, RecipeError
+from ligate.core.space import Among, Between, Sought, coordinates, parameters
 from ligate.learn.front import Goal, front, knee
 from ligate.learn.search import search
-from ligate.learn.space import Among, Between, Sought, coordinates, parameters
 
 PLANE = [Sought("weight", Between(-2, 3), models=("a", "b"))]
 MIXED = [

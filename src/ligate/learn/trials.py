@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ligate.core.errors import InputError, StorageError
-
-from .space import Value
+from ligate.core.space import Value
 
 
 class Trial(NamedTuple):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from ligate.core.errors import LigateError
+from ligate.core.space import Sought
 
 Value = float | int | bool | str | None
 RowKind = Literal["default", "average", "zero", "mean", "model"]
@@ -119,6 +120,15 @@ class Slice:
     place: Place = Place()
 
 
+class MeasuredSpec(NamedTuple):
+    """Where tensors lie that a rule takes by keyword besides the models: of one model, or of the step as a whole."""
+
+    name: str  # the keyword
+    source: str  # label
+    model: str | None = None
+    place: Place = Place()
+
+
 @dataclass(frozen=True)
 class Step:
     """One merge. `models` are labels without the base; `slices` make a frankenmerge."""
@@ -130,6 +140,7 @@ class Step:
     settings: tuple[Setting, ...] = ()
     slices: tuple[Slice, ...] = ()
     dtype: str | None = None  # of an intermediate result; None: float32, so that only the output rounds
+    measured: tuple[MeasuredSpec, ...] = ()
     place: Place = Place()
     whole: bool = True  # False: its text has problems, so what seems to be lacking may only be misspelt
 
@@ -170,6 +181,22 @@ class Output:
     row_multiple: int = 1  # of the number of rows of the vocabulary
     like: str | None = None  # label; rows of tokens that a model lacks are sums of its rows of tokens alike in this one
     nearest: int | None = None  # over so many of them; None: over all
+    place: Place = Place()
+
+
+@dataclass(frozen=True)
+class SearchSpec:
+    """What `ligate search` looks for: parameters of the only step, in the order of the text.
+
+    `places` says where each of them stands. With `front` every task is a goal of its own, else their mean is the goal.
+    """
+
+    space: tuple[Sought, ...]
+    places: Mapping[str, Place]
+    sampler: str = "tpe"
+    budget: int = 50
+    seed: int = 0
+    front: bool = False
     place: Place = Place()
 
 
@@ -222,4 +249,11 @@ class Recipe:
     notes: tuple[str, ...] = ()
     problems: tuple[LigateError, ...] = ()
     names_known: bool = True  # False: problems of sources or output may change which tensors there are
+
+    @property
+    def measured(self) -> frozenset[str]:
+        """Labels of sources that are no models, but were measured on models."""
+        return frozenset(spec.source for step in self.steps for spec in step.measured)
+
     data: DataSpec | None = None
+    search: SearchSpec | None = None

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from ligate.core.errors import RecipeError, raise_all
 from ligate.core.tensors import Source
-from ligate.engine.run import run
-from ligate.io.memory import MemorySink
 from ligate.methods import _catalogue
-from ligate.recipe.resolve import resolve
 from ligate.recipe.schema import Output, Place, Recipe, SourceSpec, Step
 
 from .compose import settings_of
 from .given import Overrides, overridden
 from .opening import Model, open_model
+from .rebuilding import rebuilt
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -84,11 +82,7 @@ def merge_modules(
 
 def _merged(recipe: Recipe, sources: Mapping[str, Source], threads: int | None) -> dict[str, Tensor]:
     try:
-        plan = resolve(recipe, recipe.steps[-1], sources, _catalogue.load)
-        sink = MemorySink({out.name: out.header for out in plan.outs})
-        ordered = [sources[label] for label in plan.sources]
-        run(plan, ordered, _catalogue.load, sink, threads=threads, hashing=False)
-        return sink.state_dict()
+        return rebuilt(recipe, recipe.steps[-1], sources, _catalogue.load, threads=threads)
     finally:
         for source in sources.values():
             source.close()

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ligate.core.errors import RecipeError
+from .errors import RecipeError
 
 Value = float | int | bool | str
 Point = Mapping[str, Value]
