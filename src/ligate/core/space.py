@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from .errors import RecipeError
 
+Sampler = Literal["tpe", "cma", "random"]
+SAMPLERS: tuple[Sampler, ...] = ("tpe", "cma", "random")
 Value = float | int | bool | str
 Point = Mapping[str, Value]
 """Coordinate -> value."""

@@ -14,10 +14,10 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ligate.core.errors import InputError, LigateError, RecipeError
-from ligate.core.space import Among, Between, Point, Space, Value, as_data, coordinates
+from ligate.core.space import SAMPLERS, Among, Between, Point, Sampler, Space, Value, as_data, coordinates
 
 from .front import Goal, front, knee
 from .trials import Journal, Trial
@@ -25,8 +25,6 @@ from .trials import Journal, Trial
 if TYPE_CHECKING:
     import optuna
 
-Sampler = Literal["tpe", "cma", "random"]
-SAMPLERS: tuple[Sampler, ...] = ("tpe", "cma", "random")
 Evaluate = Callable[[Point], Mapping[str, float]]
 """A point -> what was measured there, by name; at least the goals."""
 

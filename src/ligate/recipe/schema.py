@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from ligate.core.errors import LigateError
-from ligate.core.space import Sought
+from ligate.core.space import Sampler, Sought
 
 Value = float | int | bool | str | None
 RowKind = Literal["default", "average", "zero", "mean", "model"]
@@ -193,7 +193,7 @@ class SearchSpec:
 
     space: tuple[Sought, ...]
     places: Mapping[str, Place]
-    sampler: str = "tpe"
+    sampler: Sampler = "tpe"
     budget: int = 50
     seed: int = 0
     front: bool = False

@@ -46,13 +46,13 @@ def data(reading: Reading, item: Item | None) -> DataSpec | None:
     tasks = [_task(reading, kind, name, each) for name, each in reading.fields(asked, "`tasks`").items()]
     if asked is not None and isinstance(asked.value, Mapping) and not tasks:
         reading.problem("`tasks:` is empty: there is nothing to learn from", asked.place, "name a task and its `data:`")
-    limit = _at_least(reading, fields, "per_class", 1, 0)
+    limit = at_least(reading, fields, "per_class", 1, 0)
     return DataSpec(
         kind,
         tuple(tasks),
-        _at_least(reading, fields, "length", FEWEST_TOKENS, LENGTH.get(kind, 0)),
+        at_least(reading, fields, "length", FEWEST_TOKENS, LENGTH.get(kind, 0)),
         _share(reading, fields.get("share")),
-        _at_least(reading, fields, "batch", 1, DataSpec.batch),
+        at_least(reading, fields, "batch", 1, DataSpec.batch),
         limit or None,
         _flag(reading, fields.get("test_inputs"), "`test_inputs`"),
         item.place,
@@ -150,7 +150,7 @@ def _share(reading: Reading, item: Item | None) -> float:
     return share
 
 
-def _at_least(reading: Reading, fields: Mapping[str, Item], key: str, least: int, default: int) -> int:
+def at_least(reading: Reading, fields: Mapping[str, Item], key: str, least: int, default: int) -> int:
     value = reading.whole(fields.get(key), f"`{key}`", default)
     if key in fields and value < least:
         reading.problem(f"`{key}` must be at least {least}", fields[key].place)
