@@ -28,9 +28,12 @@ DOORS: Mapping[str, frozenset[str]] = {
     "align": frozenset({"core", "ops", "io"}),
     "learn": frozenset({"core", "ops"}),
     "tasks": frozenset({"core"}),
-    "verbs": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "learn", "tasks"}),
-    "bench": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "learn", "tasks", "verbs"}),
-    "cli": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "learn", "verbs", "bench"}),
+    "trace": frozenset({"core", "ops", "io", "align"}),
+    "verbs": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "learn", "tasks", "trace"}),
+    "bench": frozenset(
+        {"core", "ops", "methods", "io", "engine", "recipe", "align", "learn", "tasks", "trace", "verbs"}
+    ),
+    "cli": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "learn", "trace", "verbs", "bench"}),
     # __init__ and __main__
     "face": frozenset({"core", "ops", "methods", "io", "engine", "recipe", "align", "verbs", "cli"}),
 }
