@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 
@@ -62,6 +62,7 @@ class Adam:
         decay: decoupled weight decay, AdamW, arXiv 1711.05101.
         clip: the most that the norm of all gradients may be.
         cosine: the rate goes down to zero along a cosine.
+        keep: `best`: the numbers of the best look; `last`: those of the last step, whatever the stopping batches say.
     """
 
     steps: int = 500
@@ -71,9 +72,11 @@ class Adam:
     decay: float = 0.0
     clip: float | None = None
     cosine: bool = False
+    keep: Literal["best", "last"] = "best"
 
-    def begin(self, numbers: Mapping[str, Tensor]) -> list[torch.optim.Optimizer]:
-        return [self.optimizer(list(numbers.values()))]
+    def begin(self, problem: Problem) -> Course:
+        numbers = problem.merge.start()
+        return Course(numbers, [self.optimizer(list(numbers.values()))], copied(numbers))
 
     def step(self, problem: Problem, course: Course) -> float:
         """One step; its loss. If that is no finite number, nothing was changed."""
@@ -143,16 +146,18 @@ class Course:
     curve: list[Look] = field(default_factory=list)
     told: list[float] = field(default_factory=list)  # losses since the last look
     since: int = 0  # looks since the best one
+    own: dict[str, Tensor] = field(default_factory=dict[str, "Tensor"])  # of the solver
 
     def state(self) -> dict[str, Any]:
-        plain = {name: one.detach() for name, one in self.numbers.items()}
-        return {"numbers": plain, "optimizers": [each.state_dict() for each in self.optimizers], "best": self.best,
-                "step": self.step, "curve": [tuple(look) for look in self.curve], "since": self.since}  # fmt: skip
+        return {"numbers": fixed(self.numbers), "own": fixed(self.own), "best": self.best,
+                "optimizers": [each.state_dict() for each in self.optimizers], "step": self.step,
+                "curve": [tuple(look) for look in self.curve], "since": self.since}  # fmt: skip
 
     def resume(self, state: Mapping[str, Any]) -> None:
         with torch.no_grad():
-            for name, one in self.numbers.items():
-                one.copy_(state["numbers"][name])
+            for mine, held in ((self.numbers, state["numbers"]), (self.own, state["own"])):
+                for name, one in mine.items():
+                    one.copy_(held[name])
         for each, held in zip(self.optimizers, state["optimizers"], strict=True):
             each.load_state_dict(held)
         self.best, self.step, self.since = state["best"], state["step"], state["since"]
@@ -162,12 +167,12 @@ class Course:
         looked = bool(self.curve) and self.curve[-1].step == self.step
         return not looked and (self.step % solver.look == 0 or self.step == solver.steps)
 
-    def look(self, stopping: float) -> None:
-        better = not self.curve or stopping < min(look.stopping for look in self.curve)
+    def look(self, stopping: float, keep: str) -> None:
+        better = keep == "last" or not self.curve or stopping < min(look.stopping for look in self.curve)
         self.curve.append(Look(self.step, _mean(self.told), stopping))
         self.told, self.since = [], 0 if better else self.since + 1
         if better:
-            self.best = {name: one.detach().clone() for name, one in self.numbers.items()}
+            self.best = copied(self.numbers)
 
 
 def learn(
@@ -193,13 +198,13 @@ def learn(
     """
     require(tasks, objective)
     problem = Problem(module, Merge(module, base, experts, parametrisation), tasks, parametrisation, objective, prior)
-    course = _begin(problem.merge.start(), solver)
+    course = solver.begin(problem)
     if kept is not None and kept.is_file():
         course.resume(torch.load(kept, weights_only=True))
     ended = ""
     while not ended:
         if course.to_look(solver):
-            course.look(solver.stopping(problem, course))
+            course.look(solver.stopping(problem, course), solver.keep)
             tell(course.curve[-1])
             if kept is not None:
                 _write(course.state(), kept)
@@ -239,12 +244,18 @@ class Problem:
         if self.prior is None:
             return loss
         own = self.prior(numbers)
-        own.backward()
+        if own.requires_grad:
+            own.backward()
         return loss + float(own.detach())
 
 
-def _begin(numbers: dict[str, Tensor], solver: Adam) -> Course:
-    return Course(numbers, solver.begin(numbers), {name: one.detach().clone() for name, one in numbers.items()})
+def fixed(numbers: Numbers) -> dict[str, Tensor]:
+    """The same numbers, which no gradient reaches."""
+    return {name: one.detach() for name, one in numbers.items()}
+
+
+def copied(numbers: Numbers) -> dict[str, Tensor]:
+    return {name: one.detach().clone() for name, one in numbers.items()}
 
 
 def _step(problem: Problem, course: Course, solver: Adam) -> str:
@@ -268,9 +279,9 @@ def _ended(course: Course, solver: Adam) -> str:
 def backward(tasks: Sequence[Task], objective: Objective, shares: Callable[[], Tensor], step: int) -> float:
     """One batch of every task: the mean of the losses, and its gradients in the module's weights and the shares."""
     total = 0.0
-    for task in tasks:
+    for task, weight in _weighted(tasks):
         batch = task.learning[step % len(task.learning)]
-        loss = objective(task.told(batch), batch, shares()) * (task.weight / len(tasks))
+        loss = weight * objective(task.told(batch), batch, shares())
         loss.backward()
         total += float(loss.detach())
     return total
@@ -278,13 +289,18 @@ def backward(tasks: Sequence[Task], objective: Objective, shares: Callable[[], T
 
 def asked(tasks: Sequence[Task], objective: Objective, shares: Tensor) -> float:
     """The loss on the stopping batches; on those of the learning where a task has none."""
+    total = 0.0
     with torch.no_grad():
-        each = [
-            task.weight
-            * _mean([float(objective(task.told(batch), batch, shares)) for batch in task.stopping or task.learning])
-            for task in tasks
-        ]
-    return _mean(each)
+        for task, weight in _weighted(tasks):
+            batches = task.stopping or task.learning
+            total += weight * _mean([float(objective(task.told(batch), batch, shares)) for batch in batches])
+    return total
+
+
+def _weighted(tasks: Sequence[Task]) -> list[tuple[Task, float]]:
+    """What each task counts in the mean over all."""
+    whole = sum(abs(task.weight) for task in tasks)
+    return [(task, task.weight / whole) for task in tasks]
 
 
 def _mean(values: Sequence[float]) -> float:
