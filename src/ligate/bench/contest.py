@@ -12,8 +12,9 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,7 +96,9 @@ class _Arena:
 
     @cached_property
     def digests(self) -> Mapping[str, str]:
-        return {label: folder_digest(one.folder) for label, one in self.trained.items()}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets other threads run
+            found = pool.map(folder_digest, (one.folder for one in self.trained.values()))
+            return dict(zip(self.trained, found, strict=True))
 
     @cached_property
     def _labels(self) -> Mapping[str, str]:
@@ -193,20 +196,26 @@ class _Arena:
             done = on_disk(recipe.relative_to(place), out.relative_to(place), place)
             write_whole(note, json.dumps(done._asdict()))
         try:
-            found = {paper: self._ask_merged(recipe, out, done, paper) for paper in self._scored}
+            found = self._asked_of_merged(recipe, out, done)
         finally:
             if not self.request.keep:
                 _forget(out)
         return found, Cost(self._numbers, 1, done.seconds, done.peak_bytes)
 
-    def _ask_merged(self, recipe: Path, out: Path, done: Merged, paper: str) -> dict[str, Tensor]:
-        def ask() -> Values:
-            if not out.is_dir():  # merged by an earlier run that did not come to this paper
+    def _asked_of_merged(self, recipe: Path, out: Path, done: Merged) -> Answers:
+        """The merged folder is loaded once, and not at all where all its answers are known."""
+
+        @cache
+        def state() -> State:
+            if not out.is_dir():  # merged by an earlier run that did not come to all papers
                 place = self.request.out.absolute()
                 on_disk(recipe.relative_to(place), out.relative_to(place), place)
-            return self.world.ask(self.world.loaded(out), paper)
+            return self.world.loaded(out)
 
-        return self._asked(paper, ["merged", done.digest], ask)
+        return {
+            paper: self._asked(paper, ["merged", done.digest], lambda paper=paper: self.world.ask(state(), paper))
+            for paper in self._scored
+        }
 
     def _inputs(self, text: str) -> list[str]:
         """Digests of the networks that a recipe names."""

@@ -68,7 +68,7 @@ _STANDARD = {
 }
 _FULL = {"train": 3000, "validation": 150, "test": 500, "outside": 500, "length": 48, "epochs": 2, "joint epochs": 1}
 SCALES: Mapping[Tier, Scale] = {
-    "smoke": Scale((0,), 2, {**_STANDARD, "train": 32, "validation": 10, "test": 20, "outside": 5, "epochs": 1}),
+    "smoke": Scale((0,), 2, {**_STANDARD, "train": 16, "validation": 8, "test": 12, "outside": 4, "epochs": 1}),
     "standard": Scale((0, 1), 8, _STANDARD),
     "full": Scale((0, 1, 2), 10, _FULL),
 }
