@@ -45,7 +45,7 @@ class Job:
 
     @cached_property
     def whole(self) -> Sequence[int | None]:
-        """Elements of each operand of a shape of its own, which is read whole; None where it is cut as the result is."""
+        """Elements of each operand of a shape of its own, read whole; None where it is cut as the result is."""
         own = [at >= self.models and header.shape != self.out.shape for at, header in enumerate(self.headers)]
         return [header.numel if alone else None for header, alone in zip(self.headers, own, strict=True)]
 

@@ -41,6 +41,12 @@ def check_weights(params: Mapping[str, Any]) -> None:
     total_weight((weight,) if isinstance(weight, (int, float)) else weight, normalize=params["normalize"])
 
 
+def check_total(params: Mapping[str, Any]) -> None:
+    """A card's check: weights by whose sum is always divided must not sum to zero."""
+    weight = params["weight"]
+    total_weight((weight,) if isinstance(weight, (int, float)) else weight)
+
+
 def wants_gradient(*tensors: Tensor) -> bool:
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 

@@ -14,6 +14,7 @@ from ligate.engine.plan import Operand, Out, Plan
 from ligate.io.folder import INDEX
 
 from .findings import Findings, Tell, listed
+from .measured import Measurements
 from .outs import Maker, Store
 from .parts import Headers, Part, same_name_rows
 from .review import Cards, Lookup, review_step
@@ -60,7 +61,8 @@ def resolve(recipe: Recipe, step: Step, sources: Mapping[str, Source], lookup: L
     headers = {label: sources[label].headers() for label in labels}
     kept, dropped = _without_dropped(recipe.output.drop, headers)
     parts = _parts(step, kept, cards, findings)
-    outs = _outs(parts, sources, kept, _store(recipe, step, sources), findings)
+    measured = Measurements(step, sources, labels)
+    outs = _outs(parts, sources, kept, _store(recipe, step, sources), measured, findings)
     if step is recipe.steps[-1]:
         _check_drop(recipe, sources, findings)
     if parts and not any(part.rows for part in parts):
@@ -69,7 +71,7 @@ def resolve(recipe: Recipe, step: Step, sources: Mapping[str, Source], lookup: L
     giver = sources[donor(recipe, step)]
     if step.slices:
         dropped += _outside_slices(kept, outs)
-    return Plan(labels, outs, dropped, recipe.seed, _shard_bytes(recipe, giver), _metadata(giver))
+    return Plan((*labels, *measured.labels), outs, dropped, recipe.seed, _shard_bytes(recipe, giver), _metadata(giver))
 
 
 def compared(recipe: Recipe, step: Step, sources: Mapping[str, Source]) -> tuple[LigateError, ...]:
@@ -100,7 +102,12 @@ def _parts(step: Step, headers: Headers, cards: Cards | None, findings: Findings
 
 
 def _outs(
-    parts: Sequence[Part], sources: Mapping[str, Source], headers: Headers, store: Store, findings: Findings
+    parts: Sequence[Part],
+    sources: Mapping[str, Source],
+    headers: Headers,
+    store: Store,
+    measured: Measurements,
+    findings: Findings,
 ) -> tuple[Out, ...]:
     index = {label: number for number, label in enumerate(headers)}
     outs: list[Out] = []
@@ -109,15 +116,17 @@ def _outs(
     wrong: list[str] = []
     for part in parts:
         maker = Maker(part, sources, headers, index, store)
-        made = [(row.name, maker.out(row, findings)) for row in part.rows]
-        outs += (out for _, out in made if out is not None)
-        wrong += (name for name, out in made if out is None)
+        made = [(row, maker.out(row, findings)) for row in part.rows]
+        outs += (measured.added(part, row, out, findings) for row, out in made if out is not None)
+        wrong += (row.name for row, out in made if out is None)
         if maker.values:
             met |= maker.values.met
             spread |= maker.values.spread
     settings = dict.fromkeys(setting for part in parts if part.card for setting in part.settings)
     spoken_of = (setting for setting in settings if not _meant(setting, wrong))
     _check_met(spoken_of, met, spread, outs, findings)
+    if outs:
+        measured.check_met(findings)
     return tuple(outs)
 
 

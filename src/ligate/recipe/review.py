@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ligate.core.errors import LigateError, RecipeError
 from ligate.core.method import Card
 
+from . import measured, searching
 from .findings import Findings
 from .schema import Place, Recipe, Setting, Slice, Step
 from .settings import lacking, unknown, wrong_values
@@ -48,13 +49,16 @@ def review(recipe: Recipe, lookup: Lookup) -> tuple[LigateError, ...]:
     """Everything wrong with the steps of a recipe, whatever its sources hold."""
     findings = Findings()
     for step in recipe.steps:
-        review_step(step, Cards(step, lookup, findings), findings)
+        cards = Cards(step, lookup, findings)
+        review_step(searching.probed(step, recipe.search), cards, findings)
+        for error in searching.complaints(step, recipe.search, cards.of_step) if cards.of_step else ():
+            findings.add(error)
     return findings.errors()
 
 
 def review_step(step: Step, cards: Cards, findings: Findings) -> None:
     if cards.complete():
-        for error in unknown(cards.all(), step.settings):
+        for error in (*unknown(cards.all(), step.settings), *measured.unknown(cards.all(), step)):
             findings.add(error)
     for use in _uses(step, cards):
         for error in _complaints(use, step):
@@ -88,10 +92,14 @@ def _complaints(use: Use, step: Step) -> list[LigateError]:
         *unknown([use.card], use.own),
         *wrong_values(use.card, own, use.models, use.base),
         *wrong_values(use.card, shared, step.models, step.base),
+        *measured.complaints(use.card, step, use.models),
     ]
     if not step.whole:
         return present
-    absent = lacking(use.card, (*own, *shared), use.models, use.place)
+    absent = [
+        *lacking(use.card, (*own, *shared), use.models, use.place),
+        *measured.lacking(use.card, step, use.models, use.place),
+    ]
     return [*_base_complaints(use), *_count_complaints(use), *present, *absent]
 
 

@@ -18,6 +18,7 @@ from ligate.recipe.schema import (
     AdapterSpec,
     AlignSpec,
     Gradient,
+    MeasuredSpec,
     Output,
     Recipe,
     Setting,
@@ -125,8 +126,21 @@ def _step(step: Step, lookup: Lookup) -> dict[str, Any]:
     parameters = _parameters(step.settings, card.params if shared else {})
     if parameters:
         data["parameters"] = parameters
+    if step.measured:
+        data["measured"] = _measured(step.measured)
     if step.slices:
         data["slices"] = [_slice(one, lookup) for one in step.slices]
+    return data
+
+
+def _measured(specs: Sequence[MeasuredSpec]) -> dict[str, Any]:
+    """A label, or a label for each model, under each keyword."""
+    data: dict[str, Any] = {}
+    for spec in specs:
+        if spec.model is None:
+            data[spec.name] = spec.source
+        else:
+            data.setdefault(spec.name, {})[spec.model] = spec.source
     return data
 
 

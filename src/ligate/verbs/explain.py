@@ -32,7 +32,7 @@ from .undertaking import How, Undertaking, undertaking
 class Ingredient:
     """A tensor that goes in."""
 
-    role: str  # base or model
+    role: str  # base, model, or what was measured: `fisher`
     label: str
     name: str
     dtype: str
@@ -103,9 +103,11 @@ def _all_steps(job: Undertaking, tensor: str) -> Iterator[Explained]:
 
 def _explained(job: Undertaking, stage: Stage, out: Out, sources: Mapping[str, Source], step: str | None) -> Explained:
     plan = stage.plan
+    roles = {operand: keyword for keyword, operands in out.measured.items() for operand in operands}
+    roles |= {**dict.fromkeys(out.tuned, "model"), **({out.base: "base"} if out.base else {})}
     ingredients = tuple(
         Ingredient(
-            "base" if operand is out.base else "model",
+            roles[operand],
             plan.sources[operand.source],
             operand.name,
             sources[plan.sources[operand.source]].headers()[operand.name].dtype,

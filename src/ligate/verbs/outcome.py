@@ -41,7 +41,7 @@ def parents(recipe: Recipe, sources: Mapping[str, Source]) -> tuple[Parent, ...]
     """The sources that are models of their own, and the adapters laid over them."""
     found: list[Parent] = []
     for label, spec in recipe.sources.items():
-        if label in sources:
+        if label in sources and label not in recipe.measured:
             found.append(parent(label, _hub(spec), sources[label].folder))
             for number, adapter in enumerate(spec.adapters, 1):
                 folder = Path(adapter.path).expanduser() if is_local(adapter.path) else None

@@ -63,7 +63,8 @@ def plan_all(
     known = dict(sources)
     stages: list[Stage] = []
     for step in step_order(recipe):
-        if not (step.whole and recipe.names_known and all(label in known for label in labels(step))):
+        needed = (*labels(step), *(spec.source for spec in step.measured))
+        if not (step.whole and recipe.names_known and all(label in known for label in needed)):
             found += compared(recipe, step, known)
             continue
         try:

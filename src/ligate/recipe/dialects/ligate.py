@@ -15,6 +15,7 @@ from ligate.recipe.schema import (
     AdapterSpec,
     AlignSpec,
     Gradient,
+    MeasuredSpec,
     Output,
     Place,
     Recipe,
@@ -27,21 +28,22 @@ from ligate.recipe.schema import (
 )
 
 from .ligate_data import data
+from .ligate_search import search
 from .ligate_tokenizer import UNION, tokenizer
 
-TOP = ("sources", "data", "merge", "steps", "output", "seed")
+TOP = ("sources", "data", "search", "merge", "steps", "output", "seed")
 SOURCE = ("path", "revision", "adapter", "strip_prefix", "alias", "fill", "align")
 ADAPTER = ("path", "revision", "scale")
 ALIGN = ("path", "to", "method", "seed", "starts", "groups", "data")
-STEP = ("name", "method", "base", "models", "parameters", "slices", "dtype")
+STEP = ("name", "method", "base", "models", "parameters", "measured", "slices", "dtype")
 SLICE = ("layers", "method", "base", "parameters", "stack")
 OUTPUT = ("dtype", "shard_size", "donor", "tokenizer", "chat_template", "drop")
 FILTER = ("match", "match_source", "value")
 
 _HOMES = {
-    **dict.fromkeys(("sources", "data", "merge", "steps", "output", "seed"), "at the top of the recipe"),
+    **dict.fromkeys(("sources", "data", "search", "merge", "steps", "output", "seed"), "at the top of the recipe"),
     **dict.fromkeys(OUTPUT, "under `output:`"),
-    **dict.fromkeys(("method", "base", "models", "parameters", "slices"), "under `merge:` or in a step"),
+    **dict.fromkeys(("method", "base", "models", "parameters", "measured", "slices"), "under `merge:` or in a step"),
     **dict.fromkeys(("revision", "adapter", "strip_prefix", "alias", "fill", "align", "path"), "in a source"),
 }
 _HUB_ID = re.compile(r"([\w-][\w.-]*(?:/[\w.-]+)?)@([\w./-]+)")
@@ -62,11 +64,14 @@ def read(documents: Sequence[Item]) -> Recipe:
     output = _output(reading, top.get("output"))
     names_known = not reading.problems
     examples = data(reading, top.get("data"))
-    steps = _steps(reading, top, documents[0])
+    sources, steps = _with_measured(sources, _steps(reading, top, documents[0]))
     seed = reading.whole(top.get("seed"), "`seed`", 0)
+    sought = search(reading, top.get("search"), steps)
     steps = _check_names(reading, sources, steps, output)
     problems = tuple(reading.problems)
-    return Recipe(sources, steps, output, seed=seed, problems=problems, names_known=names_known, data=examples)
+    return Recipe(
+        sources, steps, output, seed, problems=problems, names_known=names_known, data=examples, search=sought
+    )
 
 
 class _Labels(Reading):
@@ -202,9 +207,47 @@ def _step(reading: _Labels, item: Item) -> Step:
         settings=_settings(reading, fields.get("parameters")),
         slices=slices,
         dtype=_dtype(reading, fields.get("dtype")),
+        measured=_measured(reading, fields.get("measured")),
         place=fields["method"].place if "method" in fields else item.place,
         whole=len(reading.problems) == before,
     )
+
+
+def _measured(reading: Reading, item: Item | None) -> tuple[MeasuredSpec, ...]:
+    """`fisher: {a: PATH, b: PATH}` or `numbers: PATH`; in place of a path may stand the label of a source."""
+    found: list[MeasuredSpec] = []
+    for name, entry in reading.fields(item, "`measured`").items():
+        by_model = isinstance(entry.value, Mapping)
+        each = reading.fields(entry, f"`{name}`") if by_model else {None: entry}
+        for model, one in each.items():
+            path = reading.text(one, f"`{name}`")
+            if path:
+                found.append(MeasuredSpec(name, path, model, one.place))
+            elif one.value is None:
+                reading.problem(f"`{name}` names no source", one.place, "give the path of a file or a folder")
+    return tuple(found)
+
+
+def _with_measured(
+    sources: Mapping[str, SourceSpec], steps: Sequence[Step]
+) -> tuple[dict[str, SourceSpec], tuple[Step, ...]]:
+    """A source of its own for each measured path that is no label: `a+fisher`, or `merge+numbers`."""
+    known, found = dict(sources), list[Step]()
+    for step in steps:
+        measured: list[MeasuredSpec] = []
+        for spec in step.measured:
+            label = spec.source if spec.source in sources else _measured_label(spec, step, known)
+            known.setdefault(label, SourceSpec(label, *split_revision(spec.source), place=spec.place))
+            measured.append(spec._replace(source=label))
+        found.append(replace(step, measured=tuple(measured)))
+    return known, tuple(found)
+
+
+def _measured_label(spec: MeasuredSpec, step: Step, known: Mapping[str, SourceSpec]) -> str:
+    label = f"{spec.model or step.name or 'merge'}+{spec.name}"
+    place = split_revision(spec.source)
+    numbered = (label, *(f"{label}+{number}" for number in range(2, len(known) + 3)))
+    return next(one for one in numbered if one not in known or (known[one].path, known[one].revision) == place)
 
 
 def _labels(reading: _Labels, item: Item | None) -> tuple[str, ...]:
@@ -446,4 +489,4 @@ def _check_step_names(reading: _Labels, step: Step, known: Mapping[str, str]) ->
             reading.problem(text, setting.place, way if setting.model in known else nearest(setting.model, taken))
     if step.base is not None and step.base in step.models:
         reading.problem(f"`{step.base}` is both the base and a model", step.place, "leave it out of `models:`")
-    return set(used)
+    return {*used, *(spec.source for spec in step.measured)}
