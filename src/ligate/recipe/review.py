@@ -49,9 +49,8 @@ def review(recipe: Recipe, lookup: Lookup) -> tuple[LigateError, ...]:
     """Everything wrong with the steps of a recipe, whatever its sources hold."""
     findings = Findings()
     for step in recipe.steps:
-        cards = Cards(step, lookup, findings)
-        review_step(searching.probed(step, recipe.search), cards, findings)
-        for error in searching.complaints(step, recipe.search, cards.of_step) if cards.of_step else ():
+        review_step(searching.probed(step, recipe.search), Cards(step, lookup, findings), findings)
+        for error in searching.complaints(step, recipe.search):
             findings.add(error)
     return findings.errors()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,8 @@ from ligate.engine.plan import Plan
 from ligate.engine.run import run
 from ligate.io.memory import MemorySink, MemorySource
 from ligate.recipe.resolve import resolve
-from ligate.recipe.schema import Gradient, Recipe, Setting, Step
+from ligate.recipe.schema import Recipe, Step
+from ligate.recipe.searching import with_parameters
 
 from .canonical import Lookup
 
@@ -33,23 +34,6 @@ def along(base: Tensor, one: Tensor, scale: float, dtype: Any) -> Tensor:
     """From the base so many times as far as `one` is, computed in float32, or in float64 where the base is."""
     start = base if base.element_size() > 4 else base.float()
     return (start + scale * (one.to(start.dtype) - start)).to(dtype)
-
-
-def with_parameters(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """The recipe with these parameters of its last step, as recipes write them: a value, a list over the layers, or
-    either by model. They replace whatever it said of these parameters, and it searches no more."""
-    *earlier, step = recipe.steps
-    others = tuple(setting for setting in step.settings if setting.name not in values)
-    found = tuple(one for name, value in values.items() for one in _settings(Setting(name, None), value))
-    return replace(recipe, steps=(*earlier, replace(step, settings=(*found, *others))), search=None)
-
-
-def _settings(so_far: Setting, value: Any) -> Iterator[Setting]:
-    if isinstance(value, Mapping):
-        for label, each in value.items():
-            yield from _settings(replace(so_far, model=label), each)
-    else:
-        yield replace(so_far, value=Gradient(tuple(value)) if isinstance(value, list) else value)
 
 
 class Rebuilder:

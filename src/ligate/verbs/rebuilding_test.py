@@ -9,8 +9,9 @@ from ligate.io.memory import MemorySource
 from ligate.methods import _catalogue
 from ligate.recipe.parse import data_text, parse_text
 from ligate.recipe.resolve import resolve
+from ligate.recipe.searching import with_parameters
 from ligate.verbs import rebuilding
-from ligate.verbs.rebuilding import Rebuilder, rebuilt, with_parameters
+from ligate.verbs.rebuilding import Rebuilder, rebuilt
 
 
 def states(dtype=torch.float32):
