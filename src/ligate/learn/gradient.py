@@ -56,7 +56,7 @@ class Adam:
     """Adam, arXiv 1412.6980. Every `look` steps the stopping batches are asked; the best numbers are kept, and after
     `patience` looks without a better one it ends.
 
-    Other solvers are made from it by another `begin`, `step` or `stopping`.
+    Other solvers are made from it by another `begin`, `step`, `stopping` or `ended`.
 
     Args:
         decay: decoupled weight decay, AdamW, arXiv 1711.05101.
@@ -88,6 +88,15 @@ class Adam:
     def stopping(self, problem: Problem, course: Course) -> float:
         """What decides which numbers are the best: less is better. It ends where this is no finite number."""
         return problem.asked(course.numbers)
+
+    def ended(self, course: Course) -> str:
+        """Why there are no more steps, if so."""
+        look = course.curve[-1]
+        if not math.isfinite(look.stopping):
+            return f"the loss on the stopping batches became {look.stopping} in step {look.step}"
+        if course.since > self.patience:
+            return "no longer better on the stopping batches"
+        return "all steps are done" if course.step == self.steps else ""
 
     def optimizer(self, numbers: Sequence[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.AdamW(numbers, lr=self.rate, weight_decay=self.decay)
@@ -208,7 +217,7 @@ def learn(
             tell(course.curve[-1])
             if kept is not None:
                 _write(course.state(), kept)
-        ended = _ended(course, solver) or _step(problem, course, solver)
+        ended = solver.ended(course) or _step(problem, course, solver)
     problem.merge.write(course.best)
     return Learned(course.best, parametrisation, course.curve, "" if course.step == solver.steps else ended)
 
@@ -266,14 +275,6 @@ def _step(problem: Problem, course: Course, solver: Adam) -> str:
     course.told.append(loss)
     course.step += 1
     return ""
-
-
-def _ended(course: Course, solver: Adam) -> str:
-    if not math.isfinite(course.curve[-1].stopping):
-        return f"the loss on the stopping batches became {course.curve[-1].stopping} in step {course.curve[-1].step}"
-    if course.since > solver.patience:
-        return "no longer better on the stopping batches"
-    return "all steps are done" if course.step == solver.steps else ""
 
 
 def backward(tasks: Sequence[Task], objective: Objective, shares: Callable[[], Tensor], step: int) -> float:
