@@ -25,6 +25,10 @@ class Shelf(Mapping[str, State]):
             self._loaded[label] = self._load(self._folders[label])
         return self._loaded[label]
 
+    def label_of(self, state: State) -> str | None:
+        """Under which label these very weights were given out; None for all others."""
+        return next((label for label, held in self._loaded.items() if held is state), None)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._folders)
 

@@ -78,8 +78,9 @@ class TextWorld:
         return encoders.load(folder).model.state_dict()
 
     def ask(self, state: State, paper: str) -> Values:
-        sheet = self._sheets[paper]
-        return {task: _right(each, sheet.answers[task]) for task, each in self._logits(state, paper).items()}
+        label = self._shelf.label_of(state)
+        found = self._logits(state, paper) if label is None else self._logits_of(label, paper)
+        return {task: _right(each, self._sheets[paper].answers[task]) for task, each in found.items()}
 
     def vote(self, labels: Sequence[str], weights: Sequence[float], how: How, paper: str) -> Values:
         total = votes((self._logits_of(label, paper) for label in labels), weights, how)
@@ -92,7 +93,7 @@ class TextWorld:
         return {task: logits(vectors[place], self.heads[task]).double() for task, place in sheet.places.items()}
 
     def _logits_of(self, label: str, paper: str) -> dict[str, Tensor]:
-        """Those of a stored network, which votes may need more than once."""
+        """Those of a stored network, which is asked for itself and in each vote."""
         if (label, paper) not in self._told:
             self._told[label, paper] = self._logits(self.state(label), paper)
         return self._told[label, paper]
