@@ -16,10 +16,14 @@ Some = TypeVar("Some")
 
 
 class Told(NamedTuple):
-    """What a network says of N examples: logits [N, C], and hidden states [N, ...] of a task that shows them."""
+    """What a network says of N examples: logits [N, C], and hidden states [N, ...] of a task that shows them.
+
+    Where somebody attacks, `shifted` [N, C] is what it says of the same examples with the adversary's shift.
+    """
 
     logits: Tensor
     hidden: Tensor | None = None
+    shifted: Tensor | None = None
 
 
 class Batch(NamedTuple):
@@ -89,12 +93,37 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Features:
-    """The mean square of the difference between hidden states and those of the task's own expert."""
+    """The mean square of the difference between hidden states and those of the task's own expert.
+
+    A task that shows none loses nothing by them.
+    """
 
     needs: frozenset[Need] = frozenset({"expert"})
 
     def __call__(self, told: Told, batch: Batch, shares: Tensor) -> Tensor:
-        return torch.nn.functional.mse_loss(_there(told.hidden), _there(_there(batch.expert).hidden))
+        if told.hidden is None:
+            return told.logits.new_zeros(())
+        return torch.nn.functional.mse_loss(told.hidden, _there(_there(batch.expert).hidden))
+
+
+@dataclass(frozen=True)
+class Unmoved:
+    """What is lost under attack; nothing where nobody attacks.
+
+    Args:
+        by: `entropy`: that of the shifted answers (DAM, arXiv 2410.13910, as its authors' code has it); `answers`: the
+            cross-entropy of the plain answers and the shifted ones, which asks for the same answers rather than sure
+            ones.
+    """
+
+    by: Literal["entropy", "answers"] = "entropy"
+    needs: frozenset[Need] = frozenset()
+
+    def __call__(self, told: Told, batch: Batch, shares: Tensor) -> Tensor:
+        if told.shifted is None:
+            return told.logits.new_zeros(())
+        plain = told.logits.detach() if self.by == "answers" else told.shifted
+        return _against(plain.softmax(-1), told.shifted)
 
 
 @dataclass(frozen=True)
