@@ -1,0 +1,30 @@
+"""Published systems of learned merging, each as its choices, under the names that recipes and the bench know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from .adamerging import adamerging, adamerging_pp, adamerging_task
+from .atlas import atlas, atlas_k, atlas_negation
+from .concrete import concrete, dam
+from .expert_merging import expert_merging, expert_merging_pp
+from .neulig import neulig
+from .preset import Preset
+
+_ALL: tuple[Callable[[], Preset], ...] = (
+    adamerging_task,
+    adamerging,
+    adamerging_pp,
+    atlas,
+    atlas_k,
+    atlas_negation,
+    concrete,
+    dam,
+    expert_merging,
+    expert_merging_pp,
+    neulig,
+)
+
+PRESETS: Mapping[str, Preset] = {make.__name__: make() for make in _ALL}
+
+__all__ = ["PRESETS", "Preset"]
