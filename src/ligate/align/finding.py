@@ -149,7 +149,7 @@ def found_alignment(
     """
     if method not in METHODS:
         raise RecipeError(f"there is no method `{method}`", where="align", hint=nearest(method, METHODS))
-    weights_a, weights_b = _weights_of_a(a, b), Weights(b.source, {name: name for name in b.source.headers()})
+    weights_a, weights_b = weights_of_a(a, b), Weights(b.source, {name: name for name in b.source.headers()})
     try:
         maps = tuple(METHODS[method](Task(weights_a, weights_b, a, b, seed, starts, batches)))
     except ImportError as error:
@@ -223,7 +223,7 @@ def _require_shapes(model: nn.Module, names: Names, stored: Source) -> None:
             raise InputError(text, hint=hint).inside(tensor=place, model=stored.label)
 
 
-def _weights_of_a(a: Network, b: Network) -> Weights:
+def weights_of_a(a: Network, b: Network) -> Weights:
     """A's tensors by B's names. Both may store tied weights once or twice, and under older or newer names."""
     lying = dict.fromkeys(place.tensor for group in b.groups for place in group.places)
     scales = dict.fromkeys(place.scale for group in b.groups for place in group.places if place.scale)
