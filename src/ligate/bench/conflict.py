@@ -52,10 +52,9 @@ def place_of(name: str) -> tuple[str, str]:
 
 def _cut(base: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> float:
     """The size of the last change that is kept; zero changes never count."""
-    sizes = torch.cat([(model[name] - start).flatten() for name, start in base.items()]).float().abs_()
+    sizes = torch.cat([(model[name] - start).abs().flatten() for name, start in base.items()])
     kept = max(1, int(DENSITY * len(sizes)))
-    sizes.numpy().partition(len(sizes) - kept)  # numpy selects several times faster than torch
-    return max(float(sizes[len(sizes) - kept]), torch.finfo(torch.float32).tiny)
+    return max(float(sizes.kthvalue(len(sizes) - kept + 1).values), torch.finfo(torch.float32).tiny)
 
 
 def _count(changes: Sequence[Tensor], cuts: Sequence[float]) -> tuple[float, float, float]:
