@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -58,6 +58,15 @@ class Item:
                 return "a mapping"
             case _:
                 return "a list"
+
+
+def plain_data(item: Item) -> Any:
+    """The value without its places."""
+    if isinstance(item.value, Mapping):
+        return {key: plain_data(child) for key, child in item.value.items()}
+    if isinstance(item.value, Sequence) and not isinstance(item.value, str):
+        return [plain_data(child) for child in item.value]
+    return item.value
 
 
 class Documents(NamedTuple):

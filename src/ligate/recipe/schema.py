@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ligate.core.errors import LigateError
 from ligate.core.space import Sampler, Sought
@@ -249,11 +249,11 @@ class Recipe:
     notes: tuple[str, ...] = ()
     problems: tuple[LigateError, ...] = ()
     names_known: bool = True  # False: problems of sources or output may change which tensors there are
+    data: DataSpec | None = None
+    search: SearchSpec | None = None
+    learned: Mapping[str, Any] = field(default_factory=dict)  # how its numbers were learned; decides nothing
 
     @property
     def measured(self) -> frozenset[str]:
         """Labels of sources that are no models, but were measured on models."""
         return frozenset(spec.source for step in self.steps for spec in step.measured)
-
-    data: DataSpec | None = None
-    search: SearchSpec | None = None

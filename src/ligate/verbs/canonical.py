@@ -48,7 +48,8 @@ def canonical(recipe: Recipe, lookup: Lookup, paths: Paths = by_label) -> dict[s
     names = {step.name for step in recipe.steps}
     sources = {label: _source(spec, paths, names) for label, spec in recipe.sources.items()}
     merges = {"merge": steps[0]} if len(steps) == 1 else {"steps": steps}
-    return {"sources": sources, **merges, "output": _output(recipe.output), "seed": recipe.seed}
+    learned = {"learned": dict(recipe.learned)} if recipe.learned else {}
+    return {"sources": sources, **merges, "output": _output(recipe.output), "seed": recipe.seed, **learned}
 
 
 def adapter_label(label: str, number: int) -> str:
@@ -180,14 +181,23 @@ def _values(settings: Sequence[Setting]) -> Any:
     if all(setting.model is not None and setting.match is None for setting in settings):
         first = {setting.model: setting for setting in reversed(settings)}  # the first setting of a model wins
         return {setting.model: _value(first[setting.model]) for setting in settings}
-    listed = [_pattern(setting) for setting in settings[:-1]]
-    return [*listed, _value(settings[-1]) if _can_end(settings[-1]) else _pattern(settings[-1])]
+    last = settings[-1]
+    listed = _patterns(settings[:-1] if _can_end(last) else settings)
+    return [*listed, _value(last)] if _can_end(last) else listed
 
 
-def _pattern(setting: Setting) -> dict[str, Any]:
-    value = _value(setting)
-    key = "match_source" if setting.in_source and setting.match is not None else "match"
-    return {key: _glob(setting), "value": value if setting.model is None else {setting.model: value}}
+def _patterns(settings: Sequence[Setting]) -> list[dict[str, Any]]:
+    """An entry for each setting, or for several in a row that differ in nothing but the model."""
+    found: list[dict[str, Any]] = []
+    for setting in settings:
+        key = "match_source" if setting.in_source and setting.match is not None else "match"
+        glob, value = _glob(setting), _value(setting)
+        before = found[-1] if found and found[-1].get(key) == glob else {}
+        if setting.model is not None and isinstance(before.get("value"), dict) and setting.model not in before["value"]:
+            before["value"][setting.model] = value
+        else:
+            found.append({key: glob, "value": value if setting.model is None else {setting.model: value}})
+    return found
 
 
 def _can_end(setting: Setting) -> bool:

@@ -17,6 +17,8 @@ from .alignments import save_all, saved_in
 from .canonical import Located, Lookup, canonical
 from .execute import Merged, execute, settle
 from .given import GivenRecipe, Overrides, Size, given_bytes, given_recipe, lookup_with
+from .learning import learned
+from .learning_choice import is_learned
 from .outcome import read_record, versions
 from .sources import absolute
 from .stamps import refuse_changed, refuse_other_versions, stamps
@@ -47,7 +49,8 @@ def merge(
 ) -> Merged:
     """Merge what `recipe` says (a path, plain data, a Recipe) into the folder `out`.
 
-    The folder appears when it is complete; what went in, what was done and what came out stand in its ligate.json.
+    A recipe with `data:` and a method `learn/...` is learned first, into `OUT.learned` (docs/learned.md). The folder
+    appears when it is complete; what went in, what was done and what came out stand in its ligate.json.
     `dtype`, `seed`, `shard_size` and `tokenizer` (`union`, `base` or a label) replace what the recipe says, the globs
     in `drop` come to its own; `strip_prefix` holds `MODEL=PREFIX`, or `PREFIX` for every model whose tensor names
     begin with it.
@@ -73,6 +76,8 @@ def merge(
     watch = _told(watch, put_back(Path(out)))
     lookup = lookup_with(how.plugins)
     wanted = given_recipe(recipe, Overrides(dtype, seed, shard_size, drop, strip_prefix, tokenizer))
+    if is_learned(wanted):
+        wanted = learned(wanted, Path(out), how, lookup, watch)
     return perform(wanted, Path(out), how, lookup, watch)
 
 

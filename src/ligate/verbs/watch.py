@@ -12,6 +12,10 @@ class Watch(Protocol):
 
     def advance(self, nbytes: int) -> None: ...  # one call at a time, many of them
 
+    def begin_steps(self, title: str, total: int) -> None: ...  # as `begin`, for work that goes by steps
+
+    def step(self, done: int, told: str) -> None: ...  # so many steps are done, and what they brought
+
     def end(self) -> None: ...
 
 
@@ -23,5 +27,9 @@ class Nobody:
     def begin(self, title: str, total: int) -> None: ...
 
     def advance(self, nbytes: int) -> None: ...
+
+    def begin_steps(self, title: str, total: int) -> None: ...
+
+    def step(self, done: int, told: str) -> None: ...
 
     def end(self) -> None: ...

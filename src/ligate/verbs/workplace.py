@@ -31,7 +31,7 @@ class Workplace:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.folder = _beside(out, ".partial")
+        self.folder = beside(out, ".partial")
         self.model = self.folder / "model"
         self.alignments = self.folder.absolute() / "alignments"
         self.log = self.folder / LOG
@@ -88,7 +88,7 @@ class Workplace:
 
 def log_of(out: Path) -> Path:
     """The log beside an output: what must not be inside, because it differs from run to run."""
-    return _beside(out, ".log.json")
+    return beside(out, ".log.json")
 
 
 def put_back(out: Path) -> str:
@@ -148,7 +148,7 @@ def write_text(path: Path, text: str) -> None:
         raise cannot_write(path, error) from None
 
 
-def _beside(out: Path, suffix: str) -> Path:
+def beside(out: Path, suffix: str) -> Path:
     """A sibling; `.` and `..` have names too."""
     whole = Path(os.path.abspath(out))
     return whole.with_name(whole.name + suffix)

@@ -10,7 +10,7 @@ from ligate.core.errors import RecipeError
 from ligate.core.suggest import nearest
 from ligate.core.tensors import spoken_dtype
 from ligate.recipe import unet_blocks
-from ligate.recipe.nodes import Item, Reading
+from ligate.recipe.nodes import Item, Reading, plain_data
 from ligate.recipe.schema import (
     AdapterSpec,
     AlignSpec,
@@ -31,7 +31,7 @@ from .ligate_data import data
 from .ligate_search import search
 from .ligate_tokenizer import UNION, tokenizer
 
-TOP = ("sources", "data", "search", "merge", "steps", "output", "seed")
+TOP = ("sources", "data", "search", "merge", "steps", "output", "seed", "learned")
 SOURCE = ("path", "revision", "adapter", "strip_prefix", "alias", "fill", "align")
 ADAPTER = ("path", "revision", "scale")
 ALIGN = ("path", "to", "method", "seed", "starts", "groups", "data")
@@ -68,9 +68,18 @@ def read(documents: Sequence[Item]) -> Recipe:
     seed = reading.whole(top.get("seed"), "`seed`", 0)
     sought = search(reading, top.get("search"), steps)
     steps = _check_names(reading, sources, steps, output)
+    account = plain_data(top["learned"]) if reading.fields(top.get("learned"), "`learned`") else {}
     problems = tuple(reading.problems)
     return Recipe(
-        sources, steps, output, seed, problems=problems, names_known=names_known, data=examples, search=sought
+        sources,
+        steps,
+        output,
+        seed,
+        problems=problems,
+        names_known=names_known,
+        data=examples,
+        search=sought,
+        learned=account,
     )
 
 

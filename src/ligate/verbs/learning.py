@@ -1,0 +1,179 @@
+"""Learning of a merge from a recipe's `data:`. It comes to an ordinary recipe, which is merged like any other."""
+
+from __future__ import annotations
+
+import math
+import resource
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ligate.core.errors import InputError
+from ligate.recipe.schema import Recipe
+
+from .canonical import Lookup
+from .learned import Place, settings_of
+from .learning_choice import ordinary
+from .learning_data import counted
+from .lesson import Lesson, lesson
+from .stamps import stamps
+from .undertaking import How
+from .watch import Watch
+
+if TYPE_CHECKING:
+    from ligate.learn.gradient import Learned, Look
+
+
+def learned(recipe: Recipe, out: Path, how: How, lookup: Lookup, watch: Watch) -> Recipe:
+    """The ordinary recipe that a recipe with `data:` comes to; it lies in `OUT.learned` too, with numbers and curve.
+
+    What was learned before from the same data, models and settings is not learned again; a learning that was
+    interrupted goes on.
+
+    Raises:
+        RecipeError, InputError, StorageError, Problems: as `lesson`; or the loss was no number from the start.
+    """
+    with lesson(recipe, out, how, lookup) as taken:
+        place = Place(out, _key(taken, recipe))
+        known = place.read()
+        if known is None:
+            known = place.keep(*_learn(taken, place, watch))
+        else:
+            watch.note(f"learned before from the same data and settings: {place.folder} is used again")
+        numbers, account = known
+        settings = settings_of(taken, numbers)
+        found = ordinary(recipe, settings, account)
+        place.write_recipe(found, lookup)
+        return found
+
+
+def _key(taken: Lesson, recipe: Recipe) -> str:
+    """Of everything that decides what is learned; what only the output says is no part of it."""
+    from ligate.tasks.digests import digest_of
+
+    choice = taken.chosen
+    read = [f"{name} {one.digest}" for name, one in taken.examples.items()]
+    plan = taken.job.stages[0].plan
+    outs = [repr((place, sorted(taken.places))) for place in (tuple(plan.sources),)]
+    files = [repr(stamp) for stamp in stamps(taken.job.sources, ())]
+    asked = (choice.data.kind, choice.data.length, choice.data.batch, choice.data.test_inputs)
+    return digest_of([choice.method, repr(choice.preset), repr(asked), *read, *outs, *files])
+
+
+def _learn(taken: Lesson, place: Place, watch: Watch) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """The numbers and an account of them."""
+    from ligate.learn.gradient import learn, taught
+
+    preset, (base, *experts) = taken.chosen.preset, taken.models
+    needs = preset.objective.needs & {"expert", "everyone"}
+    tasks = taken.tasks()
+    for note in _notes(taken, tasks):
+        watch.note(note)
+    if needs:
+        tasks = taught(taken.network.module, experts, tasks, needs)
+    watch.begin_steps("learning", preset.solver.steps)
+    tell = _Teller(watch, preset.solver.patience)
+    try:
+        found = learn(
+            taken.network.module,
+            base,
+            experts,
+            tasks,
+            preset.parametrisation,
+            preset.objective,
+            preset.solver,
+            kept=place.state,
+            tell=tell,
+        )
+    except KeyboardInterrupt as stop:
+        if place.state.is_file():
+            stop.add_note("what was learned is kept; the same command goes on with it.")
+        raise
+    finally:
+        watch.end()
+    _require_sense(found)
+    watch.note(_told(taken, found))
+    return found.numbers, _account(taken, found)
+
+
+class _Teller:
+    """Tells whoever watches what every look has found."""
+
+    def __init__(self, watch: Watch, patience: int) -> None:
+        self._watch, self._patience, self._least, self._since = watch, patience, math.inf, 0
+
+    def __call__(self, look: Look) -> None:
+        better = look.stopping < self._least
+        self._least, self._since = min(self._least, look.stopping), 0 if better else self._since + 1
+        learning = "" if math.isnan(look.learning) else f"loss {look.learning:.4f}, "
+        waiting = f", {self._since} of {self._patience} looks without a better one" if self._since else ""
+        self._watch.step(look.step, f"{learning}on the stopping half {look.stopping:.4f}{waiting}")
+
+
+def _notes(taken: Lesson, tasks: Sequence[Any]) -> list[str]:
+    """What the user should know before it begins."""
+    notes: list[str] = []
+    single = [task.name for task in tasks if len(task.learning) == 1]
+    if single:
+        notes.append(f"all examples of {', '.join(single)} are one batch: every step learns from the same")
+    names = {task.name for task in tasks}
+    if names & set(taken.chosen.models) and (without := [one for one in taken.chosen.models if one not in names]):
+        notes.append(f"no task is called {' or '.join(without)}: no example speaks for that model")
+    if taken.left:
+        more = f" and {len(taken.left) - 1} more" if len(taken.left) > 1 else ""
+        notes.append(f"no task asks `{taken.left[0]}`{more}: merged with the coefficients from which learning starts")
+    if taken.chosen.data.test_inputs:
+        notes.append("the inputs are those of the test: what comes out is adapted to them")
+    return notes
+
+
+def _require_sense(found: Learned) -> None:
+    if not any(math.isfinite(look.stopping) for look in found.curve):
+        hint = "are the models and their weights sound? `ligate check OUT --load` runs one."
+        raise InputError("the loss is no number before anything is learned", where="learn", hint=hint)
+
+
+def _told(taken: Lesson, found: Learned) -> str:
+    first, best = found.curve[0], _best(found)
+    why = f"; {found.ended}" if found.ended else ""
+    return (
+        f"learned {found.scalars:,} numbers: loss on the stopping half {first.stopping:.4f} at the start, "
+        f"{best.stopping:.4f} in step {best.step}{why}"
+    )
+
+
+def _best(found: Learned) -> Look:
+    return min((look for look in found.curve if math.isfinite(look.stopping)), key=lambda look: look.stopping)
+
+
+def _account(taken: Lesson, found: Learned) -> dict[str, Any]:
+    """For records: what was learned, how and from what. No text, no path, no time."""
+    from ligate.learn.settings import settings_of as fields_of
+
+    choice, best = taken.chosen, _best(found)
+    data = choice.data
+    return {
+        "preset": choice.method,
+        "source": choice.preset.source,
+        "settings": fields_of(choice.preset),
+        "scalars": found.scalars,
+        "tensors": {"learned": len(set(taken.places.values())), "left at the start": len(taken.left)},
+        "data": {
+            "kind": data.kind,
+            "length": data.length,
+            "batch": data.batch,
+            "share": data.share,
+            "labels": f"used, at most {data.per_class} of each class" if data.per_class else "used"
+            if choice.needs_labels else "not used",
+            "test_inputs": data.test_inputs,
+            "tasks": counted(taken.examples),
+        },
+        "curve": [[look.step, _number(look.learning), _number(look.stopping)] for look in found.curve],
+        "best": {"step": best.step, "stopping": best.stopping},
+        "ended": found.ended or "all steps are done",
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }  # fmt: skip
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,116 @@
+"""What a recipe of a learned merge asks for, judged before a model is opened: preset, settings, tasks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ligate.core.errors import LigateError, RecipeError
+from ligate.core.suggest import nearest
+from ligate.recipe.schema import DataSpec, Gradient, Recipe, Setting, Step
+
+if TYPE_CHECKING:
+    from ligate.learn.presets import Preset
+
+LEARN = "learn/"
+_STAND_IN = "merge/task_arithmetic"
+_TEST_INPUTS = "test inputs"
+
+
+class Chosen(NamedTuple):
+    """A preset with the recipe's settings, and what it is to learn from."""
+
+    method: str
+    preset: Preset
+    models: tuple[str, ...]
+    data: DataSpec
+
+    @property
+    def needs_labels(self) -> bool:
+        """Language models are told by their own texts, which need none."""
+        return "labels" in self.preset.objective.needs and self.data.kind != "causal-lm"
+
+
+def is_learned(recipe: Recipe) -> bool:
+    return any(step.method.startswith(LEARN) for step in recipe.steps)
+
+
+def chosen(recipe: Recipe, problems: list[LigateError]) -> Chosen | None:
+    """None where `problems` has taken what is wrong with it."""
+    before = len(problems)
+    step = next(step for step in recipe.steps if step.method.startswith(LEARN))
+    if len(recipe.steps) > 1 or step.slices:
+        text = "a learned merge is the only step of its recipe, and has no slices"
+        problems.append(RecipeError(text, where=str(step.place), hint="merge beforehand what it is to learn on."))
+    if step.base is None and step.whole:
+        hint = "name the model that the others were trained from."
+        problems.append(RecipeError(f"`{step.method}` needs a `base:`", where=str(step.place), hint=hint))
+    preset = _preset(step, problems)
+    if recipe.data is None and step.whole and recipe.names_known:
+        hint = "for example `data: {kind: classification, tasks: {NAME: FILE.csv}}`; see docs/learned.md."
+        problems.append(RecipeError(f"`{step.method}` needs `data:` to learn from", where=str(step.place), hint=hint))
+    if preset is None or recipe.data is None or len(problems) > before:
+        return None
+    found = Chosen(step.method, preset, step.models, recipe.data)
+    problems += _unfit(found)
+    return found if len(problems) == before else None
+
+
+def stand_in(recipe: Recipe, problems: list[LigateError]) -> Recipe:
+    """The same merge with any coefficients: what is checked and planned before they are known."""
+    step = replace(recipe.steps[0], method=_STAND_IN, settings=(Setting("scale", 1.0), Setting("weight", 1.0)))
+    return replace(recipe, steps=(step,), data=None, problems=(*recipe.problems, *problems))
+
+
+def ordinary(recipe: Recipe, settings: tuple[Setting, ...], account: dict[str, Any]) -> Recipe:
+    """The recipe that a learned merge comes to: task arithmetic with these weights."""
+    step = replace(recipe.steps[0], method=_STAND_IN, settings=(Setting("scale", 1.0), *settings))
+    return replace(recipe, steps=(step,), data=None, learned=account)
+
+
+def _preset(step: Step, problems: list[LigateError]) -> Preset | None:
+    from ligate.learn.presets import PRESETS
+    from ligate.learn.settings import with_settings
+
+    name = step.method.removeprefix(LEARN)
+    if name not in PRESETS:
+        hint = nearest(name, PRESETS)
+        problems.append(RecipeError(f"there is no preset '{step.method}'", where=str(step.place), hint=hint))
+        return None
+    preset = PRESETS[name]
+    for setting in step.settings:
+        try:
+            preset = with_settings(preset, {setting.name: _value(setting)}, step.method)
+        except RecipeError as error:
+            error.where = str(setting.place)
+            problems.append(error)
+    return preset
+
+
+def _value(setting: Setting) -> Any:
+    if setting.model is not None or setting.match is not None or isinstance(setting.value, Gradient):
+        raise RecipeError(f"`{setting.name}` is one value for the whole learning")
+    return setting.value
+
+
+def _unfit(found: Chosen) -> list[LigateError]:
+    """What preset and data say against each other."""
+    data, where = found.data, str(found.data.place)
+    problems: list[LigateError] = []
+    if data.test_inputs and found.preset.inputs != _TEST_INPUTS:
+        hint = "leave it out, and give inputs on which the result will not be tested."
+        problems.append(
+            RecipeError(f"`{found.method}` is no test-time adaptation: no `test_inputs`", where=where, hint=hint)
+        )
+    if data.per_class is not None and not found.needs_labels:
+        hint = "leave it out; fewer examples are a shorter file."
+        text = f"`per_class` counts labelled examples, and `{found.method}` uses no labels"
+        problems.append(RecipeError(text, where=where, hint=hint))
+    own_head = data.kind == "sequence-classification"
+    for task in data.tasks:
+        if task.name not in found.models and (own_head or "expert" in found.preset.objective.needs):
+            reason = "whose head answers" if own_head else "which is to teach it"
+            hint = f"{nearest(task.name, found.models)} Tasks have the names of their experts."
+            text = f"task `{task.name}` has no model of its name, {reason}"
+            problems.append(RecipeError(text, where=str(task.place), hint=hint))
+    return problems
