@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from ligate.verbs.init import init
     from ligate.verbs.inspect import inspect
     from ligate.verbs.load import load
+    from ligate.verbs.lock import lock, unlock
+    from ligate.verbs.lock_signs import check_lock
+    from ligate.verbs.lock_undo import undo_lock
     from ligate.verbs.merge import merge, resume
     from ligate.verbs.methods import card, cards
     from ligate.verbs.mixture import moe
@@ -62,6 +65,9 @@ _HOMES = {
     "verbs.init": ("init",),
     "verbs.inspect": ("inspect",),
     "verbs.load": ("load",),
+    "verbs.lock": ("lock", "unlock"),
+    "verbs.lock_signs": ("check_lock",),
+    "verbs.lock_undo": ("undo_lock",),
     "verbs.merge": ("merge", "resume"),
     "verbs.methods": ("card", "cards"),
     "verbs.mixture": ("moe",),
@@ -84,6 +90,7 @@ __all__ = [
     "card",
     "cards",
     "check",
+    "check_lock",
     "diff",
     "explain",
     "extend",
@@ -91,6 +98,7 @@ __all__ = [
     "init",
     "inspect",
     "load",
+    "lock",
     "merge",
     "merge_modules",
     "merge_state_dicts",
@@ -99,6 +107,8 @@ __all__ = [
     "moe",
     "replay",
     "resume",
+    "undo_lock",
+    "unlock",
     "verify",
 ]
 

@@ -18,6 +18,7 @@ from .extend import extend
 from .extract_lora import extract_lora
 from .init import init
 from .inspect import inspect
+from .lock import lock
 from .merge import merge
 from .methods import methods
 from .moe import moe
@@ -67,6 +68,7 @@ for verb in (
     moe,
     align,
     extract_lora,
+    lock,
     resume,
     verify,
     replay,

@@ -127,7 +127,7 @@ def _finished(job: Undertaking, spec: SourceSpec, step: StepRecord, telling: Tel
     write_file(folder / CARD, _card(telling, family))
     entries = {name: _alone(entry) for name, entry in step.tensors.items()}
     told = {telling.word: {"model": spec.label, **telling.settings}}
-    known = {spec.label: {"hub": family[0].hub} if family[0].hub else {}}
+    known = {spec.label: {"hub": family[0].hub}} if family[0].hub else {}
     metadata = job.stages[-1].plan.metadata
     record = Record(versions(), told, known, (replace(step, tensors=entries),), metadata, file_digests(folder))
     write_file(folder / records.NAME, records.to_text(record))
