@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ligate.core.errors import LigateError, RecipeError
 from ligate.core.method import Card
-from ligate.core.space import Among, Between, Sought, Value
+from ligate.core.space import Among, Between, Sought, Value, parameters
 
 from .schema import Gradient, Recipe, SearchSpec, Setting, Step
 
@@ -58,6 +58,16 @@ def somewhere(space: Sequence[Sought], begin: Mapping[str, Value]) -> dict[str, 
         for sought in space
         for coordinate in sought.coordinates()
     }
+
+
+def anywhere(recipe: Recipe, lookup: Callable[[str], Card]) -> Recipe:
+    """A recipe whose search is sound, as an ordinary one somewhere within its space: to check and plan it by."""
+    if recipe.search is None:
+        return recipe
+    step = recipe.steps[-1]
+    card = lookup(step.method)
+    sought = space(recipe.search, card)
+    return with_parameters(recipe, parameters(sought, somewhere(sought, start(step, sought, card))))
 
 
 def with_parameters(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:

@@ -12,7 +12,7 @@ from ligate.align.stored import names_of, read_tensor
 from ligate.core.errors import InputError, LigateError, raise_all
 from ligate.core.tensors import Source
 from ligate.engine.plan import Out
-from ligate.recipe.schema import Recipe
+from ligate.recipe.schema import DataSpec, Recipe
 from ligate.tasks import sequences
 from ligate.tasks.loading import require_known, require_transformers
 from ligate.tasks.network import Network, Wanted, frozen_but, network_of
@@ -109,19 +109,22 @@ def lesson(recipe: Recipe, out: Path | None, how: How, lookup: Lookup) -> Genera
         if choice is None:  # then `undertaking` has raised what is wrong
             raise InputError("there is nothing to learn")
         require_transformers(choice.data.place)
-        base = _folder(job, job.stages[0].step.base or "")
-        examples = _read_all(choice, job)
-        network = network_of(
-            choice.data.kind, base, _wanted(choice, job, examples), choice.data.length, choice.data.place
-        )
+        data, base = choice.data, folder_of(job, job.stages[0].step.base or "")
+        examples = examples_of(data, job, labelled=choice.needs_labels)
+        network = network_of(data.kind, base, wanted_of(data, choice.models, job, examples), data.length, data.place)
         merged = {out.name: out for out in job.stages[0].plan.outs if out.method is not None and out.base is not None}
-        places = _places(network, merged)
+        places = places_of(network, merged)
         frozen_but(network.module, places)
         left = [name for name in merged if name not in places.values()]
         yield Lesson(choice, job, network, examples, places, left, _models(job, places, merged))
 
 
-def _folder(job: Undertaking, label: str) -> Path:
+def folder_of(job: Undertaking, label: str) -> Path:
+    """Where a model lies of which transformers knows the network.
+
+    Raises:
+        InputError: it does not.
+    """
     source = job.sources[label]
     if source.folder is None:
         hint = "save it as transformers does: config.json, tokenizer and weights in one folder."
@@ -130,34 +133,46 @@ def _folder(job: Undertaking, label: str) -> Path:
     return source.folder
 
 
-def _read_all(choice: Chosen, job: Undertaking) -> dict[str, Examples]:
+def examples_of(data: DataSpec, job: Undertaking, *, labelled: bool) -> dict[str, Examples]:
+    """The examples of every task; all that is wrong with them is told at once.
+
+    Raises:
+        InputError, Problems.
+    """
     problems: list[LigateError] = []
     found: dict[str, Examples] = {}
-    for task in choice.data.tasks:
+    for task in data.tasks:
         try:
-            own_head = choice.data.kind == "sequence-classification"
-            labels = sequences.classes_of(_folder(job, task.name)) if own_head else None
-            found[task.name] = read(choice.data, task, labels, labelled=choice.needs_labels)
+            own_head = data.kind == "sequence-classification"
+            labels = sequences.classes_of(folder_of(job, task.name)) if own_head else None
+            found[task.name] = read(data, task, labels, labelled=labelled)
         except LigateError as error:
             problems += flat(error)
     raise_all(problems)
     return found
 
 
-def _wanted(choice: Chosen, job: Undertaking, examples: Mapping[str, Examples]) -> dict[str, Wanted]:
+def wanted_of(
+    data: DataSpec, models: Sequence[str], job: Undertaking, examples: Mapping[str, Examples]
+) -> dict[str, Wanted]:
+    """What a network has to answer; a task of a model's name may be answered by the head of that model."""
     return {
         task.name: Wanted(
             examples[task.name].phrases,
-            job.sources[task.name].folder if task.name in choice.models else None,
+            job.sources[task.name].folder if task.name in models else None,
             task.prompts,
             task.place,
         )
-        for task in choice.data.tasks
+        for task in data.tasks
     }
 
 
-def _places(network: Network, merged: Mapping[str, Out]) -> dict[str, str]:
-    """Where each parameter of the network lies in the result, as far as it is merged there."""
+def places_of(network: Network, merged: Mapping[str, Out]) -> dict[str, str]:
+    """Where each parameter of the network lies in the result, as far as it is merged there.
+
+    Raises:
+        InputError: it has another shape there, or nothing of the network is merged.
+    """
     names = names_of(network.module, {name: out.header for name, out in merged.items()})
     if names.joined:
         text = f"`{min(names.joined)}` of the network is stored in parts, which cannot be learned on"

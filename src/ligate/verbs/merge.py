@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ligate.align.alignment import Alignment
+from ligate.core.errors import RecipeError
 from ligate.engine.device import check_device
 from ligate.recipe.parse import data_text, parse_text
 from ligate.recipe.schema import Recipe
@@ -76,6 +77,9 @@ def merge(
     watch = _told(watch, put_back(Path(out)))
     lookup = lookup_with(how.plugins)
     wanted = given_recipe(recipe, Overrides(dtype, seed, shard_size, drop, strip_prefix, tokenizer))
+    if wanted.search:
+        hint = f"`ligate search RECIPE {out}` looks for the best, and merges by it."
+        raise RecipeError("this recipe has a `search:`", where=str(wanted.search.place), hint=hint)
     if is_learned(wanted):
         wanted = learned(wanted, Path(out), how, lookup, watch)
     return perform(wanted, Path(out), how, lookup, watch)

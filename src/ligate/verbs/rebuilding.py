@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ligate.core.tensors import Source, torch_dtype
+from ligate.engine import digest
 from ligate.engine.plan import Plan
 from ligate.engine.run import run
 from ligate.io.memory import MemorySink, MemorySource
@@ -63,6 +64,10 @@ class Rebuilder:
         state = _run(self._plan(values), self._sources, self._lookup, self._threads)
         return {name: one.to(torch_dtype(self._dtypes[name])) for name, one in state.items()}
 
+    def digests(self) -> dict[str, str]:
+        """One of all tensors of each model as they go into the merge, whatever file they lie in."""
+        return {label: _digest(state) for label, state in self._states.items()}
+
     def _scaled(self, values: Mapping[str, Any], scale: float) -> dict[str, Tensor]:
         if self._last is None or self._last[0] != values:
             self._last = None  # first let go of it
@@ -91,9 +96,22 @@ def tensors_of(source: Source) -> dict[str, Tensor]:
 
     state = {name: torch.empty(each.shape, dtype=torch_dtype(each.dtype)) for name, each in source.headers().items()}
     for name, one in state.items():
-        if one.numel():
-            source.read_into(name, 0, one.reshape(-1).view(torch.uint8).numpy().data)
+        source.read_into(name, 0, _bytes(one))
     return state
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    hasher = digest.hasher()
+    for name in sorted(state):
+        hasher.update(f"{name} {state[name].dtype} {list(state[name].shape)}\n".encode())
+        hasher.update(_bytes(state[name]))
+    return digest.of_segment(hasher).hex()
+
+
+def _bytes(one: Tensor) -> memoryview:
+    import torch
+
+    return one.reshape(-1).view(torch.uint8).numpy().data
 
 
 def _scales(step: Step, lookup: Lookup) -> bool:

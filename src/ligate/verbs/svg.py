@@ -82,9 +82,13 @@ def y_axis(y: Scale, at: Sequence[float], left: float, right: float, form: str) 
         yield text(left - 7, y(tick) + 4, form.format(tick), "end")
 
 
-def drawing(width: float, height: float, parts: Sequence[str], title: str) -> str:
+def drawing(width: float, height: float, parts: Sequence[str], title: str, style: str = "") -> str:
+    """A part of a page; with a style sheet of its own a file that stands alone."""
     inside = "".join(parts)
-    return f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(title)}">{inside}</svg>'
+    alone = ' xmlns="http://www.w3.org/2000/svg"' if style else ""
+    sheet = f"<style>{escape(style, quote=False)}</style>" if style else ""
+    box = f'viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(title)}"'
+    return f"<svg{alone} {box}>{sheet}{inside}</svg>"
 
 
 def spread(wanted: Sequence[float], apart: float, low: float, high: float) -> list[float]:

@@ -13,6 +13,7 @@ from ligate.align.alignment import Alignment
 from ligate.core.errors import LigateError, raise_all
 from ligate.recipe.review import review
 from ligate.recipe.schema import Recipe
+from ligate.recipe.searching import anywhere
 
 from .alignments import moving
 from .canonical import Lookup
@@ -73,6 +74,7 @@ def undertaking(
     `taken` bytes of the room that the output needs are its own already; `alignments`, by label of a source, are known.
     """
     found: list[LigateError] = [*recipe.problems, *review(recipe, lookup), *same_models(recipe)]
+    recipe = recipe if found else anywhere(recipe, lookup)
     sources = open_sources(recipe, found)
     try:
         moved = moving(recipe, sources, found, alignments)
