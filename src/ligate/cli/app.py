@@ -24,6 +24,7 @@ from .methods import methods
 from .moe import moe
 from .replay import replay
 from .resume import resume
+from .search import search
 from .show import say
 from .verify import verify
 
@@ -64,6 +65,7 @@ for verb in (
     init,
     inspect,
     diff,
+    search,
     extend,
     moe,
     align,
