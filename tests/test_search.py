@@ -118,7 +118,7 @@ def test_other_models_are_another_search(models, tmp_path):
     state = load_file(tmp_path / "a" / "model.safetensors")
     save_file({name: one + 1 for name, one in state.items()}, tmp_path / "a" / "model.safetensors", {"format": "pt"})
     (tmp_path / "out").rename(tmp_path / "old")
-    with pytest.raises(InputError, match="another about"):
+    with pytest.raises(InputError, match="differs in about"):
         search(recipe(WEIGHTS, budget=3), "out", judge=near(models, 0.8, 0.3))
     search(recipe(WEIGHTS, budget=3), "out", judge=near(models, 0.8, 0.3), overwrite=True)
 

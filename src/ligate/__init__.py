@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ligate.verbs.extract_lora import extract_lora
     from ligate.verbs.init import init
     from ligate.verbs.inspect import inspect
+    from ligate.verbs.judging import Judge
     from ligate.verbs.load import load
     from ligate.verbs.lock import lock, unlock
     from ligate.verbs.lock_signs import check_lock
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ligate.verbs.methods import card, cards
     from ligate.verbs.mixture import moe
     from ligate.verbs.replay import replay
+    from ligate.verbs.search import search
     from ligate.verbs.state_dicts import merge_modules, merge_state_dicts
     from ligate.verbs.verify import verify
 
@@ -64,6 +66,7 @@ _HOMES = {
     "verbs.extract_lora": ("extract_lora",),
     "verbs.init": ("init",),
     "verbs.inspect": ("inspect",),
+    "verbs.judging": ("Judge",),
     "verbs.load": ("load",),
     "verbs.lock": ("lock", "unlock"),
     "verbs.lock_signs": ("check_lock",),
@@ -72,6 +75,7 @@ _HOMES = {
     "verbs.methods": ("card", "cards"),
     "verbs.mixture": ("moe",),
     "verbs.replay": ("replay",),
+    "verbs.search": ("search",),
     "verbs.state_dicts": ("merge_modules", "merge_state_dicts"),
     "verbs.verify": ("verify",),
 }
@@ -79,6 +83,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "InputError",
+    "Judge",
     "LigateError",
     "NonFiniteError",
     "Problems",
@@ -107,6 +112,7 @@ __all__ = [
     "moe",
     "replay",
     "resume",
+    "search",
     "undo_lock",
     "unlock",
     "verify",

@@ -82,9 +82,9 @@ def test_a_greater_budget_goes_on_and_a_smaller_one_takes_the_first(tmp_path):
 def test_a_journal_of_another_search_is_refused(tmp_path):
     kept = tmp_path / "trials.jsonl"
     search(PLANE, squares, budget=3, kept=kept, about={"data": "1"})
-    with pytest.raises(InputError, match="another about"):
+    with pytest.raises(InputError, match="differs in about"):
         search(PLANE, squares, budget=3, kept=kept, about={"data": "2"})
-    with pytest.raises(InputError, match="another seed and about"):
+    with pytest.raises(InputError, match="differs in seed, about"):
         search(PLANE, squares, budget=3, kept=kept, seed=1)
 
 

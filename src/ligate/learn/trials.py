@@ -88,7 +88,7 @@ def _difference(found: Any, wanted: Mapping[str, Any]) -> str:
         return "is no journal of a search"
     now = wanted["search"]
     others = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    return f"holds the trials of another search: another {' and '.join(others)}"
+    return f"holds the trials of another search: it differs in {', '.join(others)}"
 
 
 def _trial(line: Any, number: int, path: Path) -> Trial:
