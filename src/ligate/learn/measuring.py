@@ -85,6 +85,9 @@ def fisher(module: nn.Module, ask: Ask, batches: Iterable[Batch], how: How = "ex
             else:
                 examples += squares.of_examples(batch.inputs, _answers(ask, batch, how, draw))
     _require(examples, "fisher")
+    if not any(bool(one.any()) for one in sums.values()):
+        text = "the answers do not depend on the network's parameters"
+        raise InputError(text, where="fisher", hint="ask the module itself, and without `torch.no_grad`.")
     found = {name: one.detach() / examples for name, one in sums.items()}
     return measured(module, "fisher", found, examples, how=how, seed=str(seed))
 
@@ -215,9 +218,6 @@ class _Squares:
         return torch.autograd.grad(told, weights, direction, retain_graph=direction is not None, allow_unused=True)
 
     def _add(self, gradients: Sequence[Tensor | None]) -> None:
-        if all(one is None for one in gradients):
-            hint = "ask the module itself, and without `torch.no_grad`."
-            raise InputError("the answers do not depend on the network's parameters", where="fisher", hint=hint)
         for total, one in zip(self._sums.values(), gradients, strict=True):
             if one is not None:
                 total.add_(one.to(total.dtype).square())
