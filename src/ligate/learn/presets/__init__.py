@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from .adamerging import adamerging, adamerging_pp, adamerging_task
 from .atlas import atlas, atlas_k, atlas_negation
-from .concrete import concrete, dam
+from .concrete import concrete, dam, dam_answers
 from .expert_merging import expert_merging, expert_merging_pp
 from .neulig import neulig
 from .preset import Preset
@@ -20,6 +20,7 @@ _ALL: tuple[Callable[[], Preset], ...] = (
     atlas_negation,
     concrete,
     dam,
+    dam_answers,
     expert_merging,
     expert_merging_pp,
     neulig,

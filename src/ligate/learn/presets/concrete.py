@@ -45,6 +45,17 @@ def dam() -> Preset:
     )
 
 
+def dam_answers() -> Preset:
+    """`dam` with an adversary that is heard: shifted inputs are to have the answers of the plain ones.
+
+    Ours: the entropy of the shifted answers, which `dam` makes small, is small for wrong answers too. In the planted
+    world of its test (five seeds, 150 steps) the trigger works for .49 of the inputs with `concrete`, .50 with `dam`
+    and .28 with this; .80, .79 and .84 of the answers are right.
+    """
+    return replace(dam(), objective=Mixed({Entropy(): 1.0, Unmoved("answers"): 1.0}), solver=Defended(1000, 1e-3,
+                   attack_rate=1e-2), source="after DAM, arXiv 2410.13910: equal answers under attack")  # fmt: skip
+
+
 def with_the_mask_held(preset: Preset, base: Weights, experts: Sequence[Weights], learned: Learned) -> Preset:
     """The second stage: the coefficients for the mask that was found, by as many steps of rate 1e-3."""
     masks = {name: one for name, one in learned.numbers.items() if name.startswith(MASK)}
