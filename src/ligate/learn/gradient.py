@@ -283,7 +283,8 @@ def backward(tasks: Sequence[Task], objective: Objective, shares: Callable[[], T
     for task, weight in _weighted(tasks):
         batch = task.learning[step % len(task.learning)]
         loss = weight * objective(task.told(batch), batch, shares())
-        loss.backward()
+        if loss.requires_grad:  # what has nothing to say of a batch is 0
+            loss.backward()
         total += float(loss.detach())
     return total
 
