@@ -51,8 +51,11 @@ class Merge:
     def carry(self, numbers: Numbers, step: int | None = None) -> None:
         """From the gradients of the weights to those of the numbers, which add up."""
         for name, one, base, deltas in self._tensors():
-            if one.grad is not None:
-                self._by.merged(name, base, deltas, numbers, step).backward(one.grad.to(base.dtype))
+            if one.grad is None:
+                continue
+            merged = self._by.merged(name, base, deltas, numbers, step)
+            if merged.requires_grad:  # else no number that is learned decides this tensor
+                merged.backward(one.grad.to(base.dtype))
 
     def _tensors(self) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
         for name, one in self._parameters.items():
