@@ -212,6 +212,7 @@ class DataTask:
     columns: Mapping[str, str] = field(default_factory=dict)  # text, pair, label, source, image -> column
     classes: Mapping[str, str] | None = None
     prompts: tuple[str, ...] = ()
+    weight: float = 1.0  # how much the task counts; a negative one is to be forgotten
     place: Place = Place()
     columns_at: Place = Place()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import resource
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,8 @@ from ligate.core.errors import InputError
 from ligate.recipe.schema import Recipe
 
 from .canonical import Lookup
-from .learned import Place, settings_of
-from .learning_choice import ordinary
+from .learned import Place
+from .learned_outcome import Outcome, ordinary, outcome
 from .learning_data import counted
 from .lesson import Lesson, lesson
 from .stamps import stamps
@@ -37,14 +38,27 @@ def learned(recipe: Recipe, out: Path, how: How, lookup: Lookup, watch: Watch) -
         place = Place(out, _key(taken, recipe))
         known = place.read()
         if known is None:
-            known = place.keep(*_learn(taken, place, watch))
+            known = _kept(taken, place, watch)
         else:
             watch.note(f"learned before from the same data and settings: {place.folder} is used again")
-        numbers, account = known
-        settings = settings_of(taken, numbers)
-        found = ordinary(recipe, settings, account)
+        found = ordinary(recipe, known[0], place.folder, known[1])
         place.write_recipe(found, lookup)
         return found
+
+
+def _kept(taken: Lesson, place: Place, watch: Watch) -> tuple[Outcome, dict[str, Any]]:
+    """What is learned now, and an account of it; both are written down."""
+    found = _learn(taken, place, watch)
+    watch.note(_told(found))
+    came, made = outcome(taken, found)
+    account = _account(taken, found)
+    shapes = {name: tuple(one.shape) for name, one in taken.network.module.named_parameters()}
+    factors = {
+        file: {place: (shapes[name], partial(make, name)) for name, place in taken.places.items()}
+        for file, make in made.items()
+    }
+    place.keep(found.numbers, came, factors, account)
+    return came, account
 
 
 def _key(taken: Lesson, recipe: Recipe) -> str:
@@ -60,31 +74,15 @@ def _key(taken: Lesson, recipe: Recipe) -> str:
     return digest_of([choice.method, repr(choice.preset), repr(asked), *read, *outs, *files])
 
 
-def _learn(taken: Lesson, place: Place, watch: Watch) -> tuple[Mapping[str, Any], dict[str, Any]]:
-    """The numbers and an account of them."""
-    from ligate.learn.gradient import learn, taught
-
+def _learn(taken: Lesson, place: Place, watch: Watch) -> Learned:
     preset, (base, *experts) = taken.chosen.preset, taken.models
-    needs = preset.objective.needs & {"expert", "everyone"}
     tasks = taken.tasks()
     for note in _notes(taken, tasks):
         watch.note(note)
-    if needs:
-        tasks = taught(taken.network.module, experts, tasks, needs)
     watch.begin_steps("learning", preset.solver.steps)
     tell = _Teller(watch, preset.solver.patience)
     try:
-        found = learn(
-            taken.network.module,
-            base,
-            experts,
-            tasks,
-            preset.parametrisation,
-            preset.objective,
-            preset.solver,
-            kept=place.state,
-            tell=tell,
-        )
+        found = preset.learned(taken.network.module, base, experts, tasks, kept=place.state, tell=tell)
     except KeyboardInterrupt as stop:
         if place.state.is_file():
             stop.add_note("what was learned is kept; the same command goes on with it.")
@@ -92,8 +90,7 @@ def _learn(taken: Lesson, place: Place, watch: Watch) -> tuple[Mapping[str, Any]
     finally:
         watch.end()
     _require_sense(found)
-    watch.note(_told(taken, found))
-    return found.numbers, _account(taken, found)
+    return found
 
 
 class _Teller:
@@ -133,46 +130,59 @@ def _require_sense(found: Learned) -> None:
         raise InputError("the loss is no number before anything is learned", where="learn", hint=hint)
 
 
-def _told(taken: Lesson, found: Learned) -> str:
+def _told(found: Learned) -> str:
     first, best = found.curve[0], _best(found)
     why = f"; {found.ended}" if found.ended else ""
     return (
-        f"learned {found.scalars:,} numbers: loss on the stopping half {first.stopping:.4f} at the start, "
-        f"{best.stopping:.4f} in step {best.step}{why}"
+        f"learned {sum(one.scalars for one in _stages(found)):,} numbers: loss on the stopping half "
+        f"{first.stopping:.4f} at the start, {best.stopping:.4f} in step {best.step}{why}"
     )
+
+
+def _stages(found: Learned) -> list[Learned]:
+    """All of them, in the order in which they were learned."""
+    return [*(_stages(found.before) if found.before else ()), found]
 
 
 def _best(found: Learned) -> Look:
     return min((look for look in found.curve if math.isfinite(look.stopping)), key=lambda look: look.stopping)
 
 
+def _stage(found: Learned) -> dict[str, Any]:
+    best = _best(found)
+    return {
+        "scalars": found.scalars,
+        "curve": [[look.step, _number(look.learning), _number(look.stopping)] for look in found.curve],
+        "best": {"step": best.step, "stopping": best.stopping},
+        "ended": found.ended or "all steps are done",
+    }
+
+
 def _account(taken: Lesson, found: Learned) -> dict[str, Any]:
     """For records: what was learned, how and from what. No text, no path, no time."""
     from ligate.learn.settings import settings_of as fields_of
 
-    choice, best = taken.chosen, _best(found)
+    choice, stages = taken.chosen, _stages(found)
     data = choice.data
+    labels = f"used, at most {data.per_class} of each class" if data.per_class else "used"
     return {
         "preset": choice.method,
         "source": choice.preset.source,
         "settings": fields_of(choice.preset),
-        "scalars": found.scalars,
+        "scalars": sum(one.scalars for one in stages),
         "tensors": {"learned": len(set(taken.places.values())), "left at the start": len(taken.left)},
         "data": {
             "kind": data.kind,
             "length": data.length,
             "batch": data.batch,
             "share": data.share,
-            "labels": f"used, at most {data.per_class} of each class" if data.per_class else "used"
-            if choice.needs_labels else "not used",
+            "labels": labels if choice.needs_labels else "not used",
             "test_inputs": data.test_inputs,
             "tasks": counted(taken.examples),
         },
-        "curve": [[look.step, _number(look.learning), _number(look.stopping)] for look in found.curve],
-        "best": {"step": best.step, "stopping": best.stopping},
-        "ended": found.ended or "all steps are done",
+        "stages": [_stage(one) for one in stages],
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-    }  # fmt: skip
+    }
 
 
 def _number(value: float) -> float | None:

@@ -62,12 +62,6 @@ def stand_in(recipe: Recipe, problems: list[LigateError]) -> Recipe:
     return replace(recipe, steps=(step,), data=None, problems=(*recipe.problems, *problems))
 
 
-def ordinary(recipe: Recipe, settings: tuple[Setting, ...], account: dict[str, Any]) -> Recipe:
-    """The recipe that a learned merge comes to: task arithmetic with these weights."""
-    step = replace(recipe.steps[0], method=_STAND_IN, settings=(Setting("scale", 1.0), *settings))
-    return replace(recipe, steps=(step,), data=None, learned=account)
-
-
 def _preset(step: Step, problems: list[LigateError]) -> Preset | None:
     from ligate.learn.presets import PRESETS
     from ligate.learn.settings import with_settings

@@ -85,7 +85,8 @@ class Lesson:
         ]
         models = self.chosen.models
         expert = models.index(name) if name in models else None
-        return Task(name, lambda inputs: self.network.ask(name, inputs), halves[0], halves[1], expert)
+        weight = next(task.weight for task in self.chosen.data.tasks if task.name == name)
+        return Task(name, lambda inputs: self.network.ask(name, inputs), halves[0], halves[1], expert, weight)
 
     def _batch(self, name: str, asked: Sequence[Asked]) -> Batch:
         from ligate.learn.objectives import Batch

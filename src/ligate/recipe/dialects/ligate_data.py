@@ -118,7 +118,9 @@ def prompts(reading: Reading, item: Item | None) -> tuple[str, ...]:
 def _task(reading: Reading, kind: DataKind, name: str, item: Item) -> DataTask:
     fields: Mapping[str, Item] = {"data": item}
     if not isinstance(item.value, str):
-        fields = reading.fields(item, f"task `{name}`", TASK[kind], _HOMES, f"a task of kind {kind} has none")
+        fields = reading.fields(
+            item, f"task `{name}`", (*TASK[kind], "weight"), _HOMES, f"a task of kind {kind} has none"
+        )
     named, place = columns(reading, kind, fields.get("columns"), item)
     file, dataset = (reading.text(fields.get(key), f"`{key}`") or "" for key in ("data", "dataset"))
     if file and dataset:
@@ -137,6 +139,7 @@ def _task(reading: Reading, kind: DataKind, name: str, item: Item) -> DataTask:
         named,
         classes(reading, name, fields.get("classes")),
         prompts(reading, fields.get("prompts")),
+        reading.number(fields.get("weight"), "`weight`", DataTask.weight),
         item.place,
         place,
     )
