@@ -17,6 +17,8 @@ _MATH = re.compile(r"^\.\. math::\n((?:\n|[ \t]+.*\n?)+)", re.MULTILINE)
 _LABEL = re.compile(r"^(Shapes|Units|Source|Differs|Raises):((?: .*)?(?:\n(?!\w+:|$).+)*\n?)", re.MULTILINE)
 _EXAMPLE = re.compile(r"^>>> (?:.+\n?)+", re.MULTILINE)
 
+_WHOSE = {"model": "each model", "step": "all models together"}
+
 
 def pages() -> Mapping[str, str]:
     """File name -> text of everything below docs/methods/."""
@@ -44,7 +46,8 @@ def facts(card: Card) -> Iterator[str]:
     few, most = card.models
     models = f"{few} or more" if most is None else str(few) if few == most else f"{few} to {most}"
     order = "irrelevant" if card.symmetric else "matters"
-    yield f"`{card.id}` · base: {card.base} · models: {models} · their order: {order} · source: {card.source}"
+    measured = "".join(f" · measured: `{name}` of {_WHOSE[whose]}" for name, whose in card.measured.items())
+    yield f"`{card.id}` · base: {card.base} · models: {models} · their order: {order}{measured} · source: {card.source}"
 
 
 def parameters(card: Card) -> Iterator[str]:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ligate.core.params import Param
 
 
+_WHOSE = {"model": "of each", "step": "of all together"}
+
+
 def methods(
     method: Annotated[str | None, typer.Argument(metavar="[ID]", help="Show the card of this one: `ties`.")] = None,
     plugin: Annotated[
@@ -55,7 +58,8 @@ def _needs(card: Card) -> str:
     if high is not None and high != low:
         models = f"{low} to {high} models"
     base = {"required": "a base and ", "optional": "perhaps a base, ", "unused": ""}[card.base]
-    return base + models
+    measured = [f"`{name}` measured {_WHOSE[whose]}" for name, whose in card.measured.items()]
+    return ", ".join((base + models, *measured))
 
 
 def _default(param: Param) -> str:

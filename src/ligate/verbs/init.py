@@ -49,6 +49,7 @@ def recipe_text(method: str = "ties") -> str:
     lines = [f"merge:  # {card.title}", f"  method: {card.id.rpartition('/')[2]}"]
     lines += ["  base: base"] if base else []
     lines += [f"  models: [{', '.join(models)}]"]
+    lines += _measured(card, models)
     lines += ["  parameters:", *(f"    {_line(param)}" for param in card.params.values())] if card.params else []
     lines += _ways(card, models)
     sources = (_BASE if base else "") + "".join(f"  {name}: ./{name}\n" for name in models) + _DIFFERENT
@@ -75,6 +76,16 @@ def _line(param: Param) -> str:
     spoken = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     about = ", ".join(filter(None, (kind(param), limits(param), "one for all models or one each" * param.per_model)))
     return f"{param.name}: {spoken}".ljust(25) + f" # {about}"
+
+
+def _measured(card: Card, models: list[str]) -> list[str]:
+    """Where the tensors lie that the method takes besides the models."""
+    lines: list[str] = []
+    for name, whose in card.measured.items():
+        each = ", ".join(f"{model}: ./{model}.{name}" for model in models)
+        place = f"{{{each}}}" if whose == "model" else f"./{name}.safetensors"
+        lines.append(f"    {name}: {place}".ljust(25) + " # files of tensors by the names of the weights")
+    return ["  measured:", *lines] if lines else []
 
 
 def _models(card: Card) -> list[str]:

@@ -42,6 +42,7 @@ def as_data(card: Card) -> dict[str, Any]:
         "models": {"fewest": card.models[0], "most": card.models[1]},
         "symmetric": card.symmetric,
         "reach": card.reach,
+        "measured": dict(card.measured),
         "doc": inspect.getdoc(card.function) or "",
         "parameters": {param.name: _param(param) for param in card.params.values()},
     }

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from ligate.core.errors import InputError, NonFiniteError, RecipeError
+from ligate.core.errors import InputError, LigateError, NonFiniteError, RecipeError
 from ligate.verbs.state_dicts import merge_modules, merge_state_dicts
 
 
@@ -100,3 +100,25 @@ def test_mistakes_are_told(call, word):
 def test_something_else_is_no_model():
     with pytest.raises(InputError, match="int is no model"):
         merge_state_dicts("linear", None, [{"w": torch.ones(1)}, 3])
+
+
+def test_what_was_measured_is_handed_in_beside_the_models():
+    models, known = dicts(2), [{"w": torch.full((3, 4), 3.0)}, {"w": torch.ones(3, 4)}]
+    merged = merge_state_dicts("fisher", None, models, measured={"fisher": known}, normalize=False)
+    torch.testing.assert_close(merged["w"], models[0]["w"] * 0.75 + models[1]["w"] * 0.25)
+    torch.testing.assert_close(merged["b"], (models[0]["b"] + models[1]["b"]) / 2)
+    named = dict(zip("xy", models, strict=True)), {"fisher": dict(zip("xy", known, strict=True))}
+    again = merge_state_dicts("fisher", None, named[0], measured=named[1], normalize=False)
+    assert torch.equal(again["w"], merged["w"])
+
+
+@pytest.mark.parametrize(("measured", "text"), [
+    ({}, "needs a measured `fisher`"),
+    ({"fisher": [{"w": torch.ones(3, 4)}]}, "needs a measured `fisher` of model2"),
+    ({"fisher": {"model1": {"w": torch.ones(3, 4)}, "other": {"w": torch.ones(3, 4)}}}, "given for `other`"),
+    ({"importance": {"w": torch.ones(3, 4)}}, "takes no measured `importance`"),
+])  # fmt: skip
+def test_measured_tensors_that_are_lacking_or_too_many_are_told(measured, text):
+    with pytest.raises(LigateError) as error:
+        merge_state_dicts("fisher", None, dicts(2), measured=measured)
+    assert text in str(error.value)
