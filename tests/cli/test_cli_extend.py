@@ -50,7 +50,7 @@ def test_only_opcm_of_scale_one_goes_on(models, fine, ligate):
     fine("merge", "--method", "ties", "--base", "base", "one", "two", "-o", "ties")
     fine(*OPCM, "one", "two", "--set", "scale=0.5", "-o", "half")
     for out, words in (
-        ("ties", "only OPCM can be continued"),
+        ("ties", "only OPCM and learned merges"),
         ("half", "scale other than 1"),
         ("one", "no ligate.json"),
     ):
@@ -81,3 +81,77 @@ def test_a_model_of_another_shape_is_told_without_what_follows_from_it(models, f
 def test_in_python_one_model_is_no_list_of_letters(models, fine):
     fine(*OPCM, "one", "two", "-o", "first")
     assert extend("first", "three", "second", base="base").tensors == len(SHAPES)
+
+
+@pytest.fixture
+def encoders(tmp_path, monkeypatch):
+    """A base and three encoders that answer two tasks, with the questions of each."""
+    import tiny_folders
+
+    monkeypatch.chdir(tmp_path)
+    tiny_folders.encoders(tmp_path, ("colour", "size", "third"))
+    for task in tiny_folders.CLASSES:
+        tiny_folders.write_csv(tmp_path / f"{task}.csv", tiny_folders.rows(task, 60))
+
+    def data(name, tasks):
+        lines = [f"    {task}: {{data: {file}.csv, classes: [{', '.join(tiny_folders.CLASSES[file])}]}}"
+                 for task, file in tasks.items()]  # fmt: skip
+        (tmp_path / name).write_text("\n".join(["data:", "  kind: classification", "  tasks:", *lines]) + "\n")
+
+    data("old.yaml", {"colour": "colour"})
+    data("new.yaml", {"colour": "colour", "size": "size"})
+    data("last.yaml", {"colour": "colour", "size": "size", "third": "size"})
+    (tmp_path / "first.yaml").write_text(
+        "sources: {base: ./base, colour: ./colour}\n"
+        "merge: {method: learn/adamerging_task, base: base, models: [colour], parameters: {steps: 3, rate: 0.01}}\n"
+        + (tmp_path / "old.yaml").read_text()
+    )
+    return tmp_path
+
+
+def test_three_models_arrive_one_by_one_and_coefficients_are_learned(encoders, fine):
+    fine("merge", "first.yaml", "first")
+    fine("extend", "first", "size", "-o", "second", "--data", "new.yaml")
+    fine("extend", "second", "third", "-o", "third-merge", "--data", "last.yaml")
+    record = json.loads((encoders / "second" / "ligate.json").read_text())["recipe"]
+    assert record["merge"]["models"] == ["earlier", "size"]
+    learned = record["learned"]
+    assert learned["preset"] == "learn/adamerging_task"
+    assert (learned["settings"]["steps"], learned["settings"]["rate"]) == (3, 0.01), "the settings go on"
+    told = record["merge"]["parameters"]["weight"]
+    weight = next(one["value"] for one in told if one["match"] == "embeddings.word_embeddings.weight")
+    assert 0.9 < weight["earlier"] <= 1, "what is merged already begins as it is"
+    assert 0.2 < weight["size"] < 0.4
+    base, first, size, second = (weights(encoders / name) for name in ("base", "first", "size", "second"))
+    for name in ("encoder.layer.0.output.dense.weight", "embeddings.word_embeddings.weight"):
+        expected = (base[name] + weight["earlier"] * (first[name] - base[name])
+                    + weight["size"] * (size[name] - base[name]))  # fmt: skip
+        torch.testing.assert_close(second[name], expected, rtol=1e-5, atol=1e-6)
+    for out in ("second", "third-merge"):
+        fine("verify", out)
+    (encoders / "colour").rename(encoders / "elsewhere")  # which the last merge has not read
+    fine("replay", "third-merge", "again")
+
+
+def test_any_merge_with_a_base_goes_on_by_learning_when_that_is_asked_for(encoders, fine, ligate):
+    fine("merge", "--method", "ties", "--base", "base", "colour", "size", "-o", "ties")
+    ran = ligate("extend", "ties", "third", "-o", "next")
+    assert ran.code == 2 and "--method learn/..." in ran.err
+    ran = ligate("extend", "ties", "third", "-o", "next", "--method", "learn/expert_merging")
+    assert ran.code == 2 and "has no data" in ran.err
+    ran = ligate("extend", "ties", "third", "-o", "next", "--method", "ties", "--data", "last.yaml")
+    assert ran.code == 2 and "cannot go on by `ties`" in ran.err
+    ran = ligate("extend", "ties", "third", "-o", "next", "--method", "learn/adamergin", "--data", "last.yaml")
+    assert ran.code == 2 and "did you mean 'adamerging'" in ran.err
+    ran = ligate("extend", "ties", "third", "-o", "next", "--method", "learn/adamerging", "--data", "ties.csv")
+    assert ran.code == 2 and "no such" in ran.err
+    assert not (encoders / "next").exists()
+    ran = fine("extend", "ties", "third", "-o", "next", "--method", "learn/adamerging_task", "--data", "last.yaml")
+    assert "learned 2 numbers" in ran.err
+
+
+def test_opcm_goes_on_without_data(models, fine, ligate):
+    fine(*OPCM, "one", "two", "-o", "first")
+    (models / "data.yaml").write_text("data: {kind: causal-lm, tasks: {three: texts.jsonl}}\n")
+    ran = ligate("extend", "first", "three", "-o", "next", "--data", "data.yaml")
+    assert ran.code == 2 and "OPCM goes on without data" in ran.err

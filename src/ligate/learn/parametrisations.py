@@ -47,6 +47,7 @@ class Coefficients:
         per: `task`: one for each expert (AdaMerging task-wise); `tensor`: one for each expert and tensor (AdaMerging
             layer-wise, arXiv 2310.02575; aTLAS, arXiv 2407.02880).
         start_at: the coefficient before anything is learned; with `softmax` it is 1 / K.
+        first_at: that of the first expert, where it is an earlier merge that goes on; None: `start_at`, too.
         squash: `none`; `clamp` to [0, 1] (no gradient outside, as AdaMerging); `sigmoid`, what is learned being the
             logit (Expert Merging, arXiv 2509.25712); `softmax` over the experts, so that they sum to 1.
         parts: so many coefficients per tensor, for contiguous parts of nearly equal size (Expert Merging++), or for a
@@ -59,13 +60,16 @@ class Coefficients:
     parts: int = 1
     scattered: bool = False
     seed: int = 0
+    first_at: float | None = None
 
     def start(self, shapes: Mapping[str, Sequence[int]], experts: int) -> dict[str, Tensor]:
-        at = torch.tensor(self.start_at)
-        at = at.logit() if self.squash == "sigmoid" else torch.zeros(()) if self.squash == "softmax" else at
+        at = torch.full((experts,), self.start_at)
+        at[0] = self.start_at if self.first_at is None else self.first_at
+        at = at.logit() if self.squash == "sigmoid" else torch.zeros(experts) if self.squash == "softmax" else at
         if self.per == "task":
-            return {"": at.repeat(experts)}
-        return {name: at.repeat(experts, self._parts_of(torch.Size(shape).numel())) for name, shape in shapes.items()}
+            return {"": at}
+        counts = {name: self._parts_of(torch.Size(shape).numel()) for name, shape in shapes.items()}
+        return {name: at[:, None].repeat(1, count) for name, count in counts.items()}
 
     def merged(self, name: str, base: Tensor, deltas: Tensor, numbers: Numbers, step: int | None = None) -> Tensor:
         c = self.coefficients(numbers["" if self.per == "task" else name]).reshape(len(deltas), -1)

@@ -12,8 +12,9 @@ from typing import Any
 from ligate.core.errors import RecipeError, raise_all
 
 from .dialects import ligate, mergekit
-from .nodes import Item, read_all
-from .schema import Recipe
+from .dialects.ligate_data import data
+from .nodes import Item, Reading, read_all
+from .schema import DataSpec, Recipe
 
 _NO_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 _OURS = frozenset({"sources", "merge", "steps", "output"})
@@ -43,8 +44,26 @@ def draft_file(path: str | Path) -> Recipe:
         RecipeError: there is no such file, or it is no YAML.
     """
     path = Path(path)
+    return draft_text(_text(path), path.name)
+
+
+def data_of(path: str | Path) -> DataSpec:
+    """The `data:` of a YAML file that may be a recipe, or hold nothing else; `RecipeError` or `Problems` tell all that
+    is wrong with it."""
+    path, reading = Path(path), Reading()
+    documents, problems = read_all(_text(path), path.name)
+    top = reading.fields(documents[0], "the file")
+    found = data(reading, top.get("data"))
+    raise_all([*problems, *reading.problems])
+    if found is None:
+        hint = "for example `data: {kind: classification, tasks: {NAME: FILE.csv}}`; see docs/learned.md."
+        raise RecipeError("there is no `data:` in it", where=path.name, hint=hint)
+    return found
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RecipeError("no such recipe", where=str(path), hint="`ligate init` writes one to start from") from None
     except IsADirectoryError:
@@ -54,7 +73,6 @@ def draft_file(path: str | Path) -> Recipe:
         raise RecipeError("a recipe is a YAML text file in UTF-8", where=str(path)) from None
     except OSError as error:
         raise RecipeError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    return draft_text(text, path.name)
 
 
 def draft_text(text: str, name: str = "recipe") -> Recipe:
