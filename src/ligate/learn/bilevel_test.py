@@ -125,6 +125,7 @@ def test_concrete_ends_with_coefficients_for_the_mask_that_was_found():
     preset = replace(PRESETS["concrete"], solver=Bilevel(20, 0.1, look=5))
     found = preset.learned(module, BASE, EXPERTS, tasks(module))
     assert set(found.numbers) == set(BASE) and found.before is not None
+    assert found.scalars == sum(one.numel() for one in BASE.values()) + 2 * len(BASE)
     deltas = {name: torch.stack([each[name] - one for each in EXPERTS]) for name, one in BASE.items()}
     for name, one in module.named_parameters():
         masks = {key: each for key, each in found.before.numbers.items() if key.startswith(MASK)}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ from torch import nn
 from ligate.core.errors import InputError
 
 from .bilevel import Bilevel
-from .gradient import Course, Problem, Task
+from .gradient import Course, Keep, Problem, Task
 from .objectives import Told
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Defended(Bilevel):
     """
 
     attack_rate: float = 1e-4
-    keep: Literal["best", "last"] = "last"
+    keep: Keep = "last"
     asks = 3
 
     def begin(self, problem: Problem) -> Course:

@@ -17,6 +17,7 @@ import torch
 
 from ligate.core.errors import InputError
 
+from .masks import Held
 from .merging import Merge, Weights
 from .objectives import Batch, Told
 from .parametrisations import Numbers, Parametrisation
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from .objectives import Objective, Prior
+
+Keep = Literal["best", "last"]
 
 
 class Task(NamedTuple):
@@ -72,7 +75,7 @@ class Adam:
     decay: float = 0.0
     clip: float | None = None
     cosine: bool = False
-    keep: Literal["best", "last"] = "best"
+    keep: Keep = "best"
 
     def begin(self, problem: Problem) -> Course:
         numbers = problem.merge.start()
@@ -123,7 +126,7 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True)
 class Learned:
-    """The numbers of the best look, by which parametrisation they make the merge, and how they came about.
+    """The numbers that were kept, by which parametrisation they make the merge, and how they came about.
 
     `ended` says why it stopped before the last step; `before` is the stage that came before this one, if any.
     """
@@ -132,16 +135,19 @@ class Learned:
     by: Parametrisation
     curve: Sequence[Look]
     ended: str = ""
+    keep: Keep = "best"
     before: Learned | None = None
 
     @property
     def scalars(self) -> int:
-        """How many numbers were learned."""
-        return sum(one.numel() for one in self.numbers.values())
+        """How many numbers were learned, in this stage or in one before whose numbers are held."""
+        held = self.by.held if isinstance(self.by, Held) else {}
+        return sum(one.numel() for one in (*self.numbers.values(), *held.values()))
 
     @property
     def best(self) -> Look:
-        return min(self.curve, key=lambda look: look.stopping)
+        """The look whose numbers these are."""
+        return self.curve[-1] if self.keep == "last" else min(self.curve, key=lambda look: look.stopping)
 
 
 @dataclass
@@ -219,7 +225,8 @@ def learn(
                 _write(course.state(), kept)
         ended = solver.ended(course) or _step(problem, course, solver)
     problem.merge.write(course.best)
-    return Learned(course.best, parametrisation, course.curve, "" if course.step == solver.steps else ended)
+    ended = "" if course.step == solver.steps else ended
+    return Learned(course.best, parametrisation, course.curve, ended, solver.keep)
 
 
 @dataclass(frozen=True)
