@@ -20,9 +20,10 @@ from ligate.io.memory import MemorySink, MemorySource
 from ligate.methods import _catalogue
 from ligate.verbs.check import check
 from ligate.verbs.explain import explain
-from ligate.verbs.merge import merge
+from ligate.verbs.merge import merge, resume
 from ligate.verbs.replay import replay
 from ligate.verbs.verify import verify
+from ligate.verbs.watch import Nobody
 
 SHAPES = {"embed.weight": (9, 4), "up.weight": (6, 4), "up.bias": (6,), "unused": (0, 3)}
 
@@ -233,3 +234,48 @@ def test_two_steps_may_measure_the_same_keyword(place: Path):
 def test_an_unknown_method_tells_nothing_of_what_is_measured(place: Path):
     with pytest.raises(RecipeError, match="there is no method 'fischer'"):
         check(recipe(place, "fischer"))
+
+
+class Interrupted(Nobody):
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def advance(self, nbytes: int) -> None:
+        self.left -= nbytes
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+def interrupted(place: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        merge(recipe(place, "regmean"), place / "out", threads=1, watch=Interrupted(500))
+
+
+def test_an_interrupted_merge_goes_on_with_the_same_measured_tensors(place: Path):
+    merge(recipe(place, "regmean"), place / "whole")
+    interrupted(place)
+    resume(place / "out")
+    assert (place / "out" / "out.safetensors").read_bytes() == (place / "whole" / "whole.safetensors").read_bytes()
+
+
+def test_an_interrupted_merge_does_not_go_on_with_others(place: Path):
+    interrupted(place)
+    save_file({"up.weight": torch.eye(4) * 2, "more": torch.ones(3)}, place / "b.grams")
+    with pytest.raises(InputError, match="has changed since the merge began") as error:
+        resume(place / "out")
+    assert "b.grams" in str(error.value)
+
+
+def test_memory_counts_what_was_measured(place: Path):
+    for label in ("a", "b"):
+        save_file({"w": torch.ones(2, 3000)}, place / f"{label}.safetensors")
+        save_file({"w": torch.eye(3000)}, place / f"{label}.grams")
+    found = check(recipe(place, "regmean"), memory="8GB", threads=1)
+    linear = {"method": "linear", "models": ["a", "b"]}
+    without = check({**recipe(place, "regmean"), "merge": linear}, memory="8GB", threads=1)
+    matrix = 3000 * 3000
+    due = 2 * (4 + 8) * matrix + 8 * 4 * matrix  # as stored, as numbers, and what the rule works in
+    assert found.steps[0].read - without.steps[0].read == 2 * 4 * matrix
+    assert due * 0.99 < found.peak_memory - without.peak_memory < due * 1.01
+    with pytest.raises(RecipeError, match="is too little"):
+        check(recipe(place, "regmean"), memory="700MB", threads=1)

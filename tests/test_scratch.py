@@ -44,9 +44,10 @@ for card in cards():
         continue
     fewer = {{name: value for name, value in FEWER.items() if name in card.params}}
     params = {{name: param.default for name, param in card.params.items()}} | fewer
+    given = {{name: [torch.eye({SHAPE[1]})] * {MODELS} for name in card.measured}}  # matrices of inputs
     with torch.inference_mode(), spare_threads(2):
-        measured(card.function, base, tuned, **fewer)  # loads what it needs
-        used = measured(card.function, base, tuned, **fewer)
+        measured(card.function, base, tuned, **fewer, **given)  # loads what it needs
+        used = measured(card.function, base, tuned, **fewer, **given)
     told[card.id] = [used, card.scratch(params, {SHAPE}, {MODELS})]
 print(json.dumps(told))
 """
