@@ -62,6 +62,12 @@ def _report(recipe: str, found: Checked) -> str:
         "",
         f"memory: about {size(found.peak_memory)} with {found.threads} thread{'s' if found.threads != 1 else ''}",
     ]
+    if found.learning is not None:
+        halves = ", ".join(f"{name} {learn} + {stop}" for name, (learn, stop) in found.learning.tasks.items())
+        lines.append(
+            f"learning: {count(found.learning.scalars)} numbers in at most {count(found.learning.steps)} steps, from "
+            f"examples of {halves} (to learn from + to decide when to stop)"
+        )
     if found.seconds is not None and found.bytes_per_second is not None:
         speed = f"at {size(found.bytes_per_second)}/s"
         lines.append(f"time: about {duration(found.seconds)} for reading and writing alone, {speed}")

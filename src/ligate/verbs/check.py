@@ -1,18 +1,26 @@
-"""Everything that can be known of a merge before it runs: all problems at once, else what it will cost. No torch."""
+"""Everything that can be known of a merge before it runs: all problems at once, else what it will cost.
+
+No torch, except for recipes that learn.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
 from ligate.core.tensors import Source, itemsize
+from ligate.recipe.schema import Recipe
 
+from .canonical import Lookup
 from .given import GivenRecipe, Overrides, Size, given_bytes, given_recipe, lookup_with
+from .learning_choice import is_learned, with_idle_data_told
+from .lesson import lesson
 from .preflight import Stage, bytes_needed, free_bytes
-from .undertaking import How, undertaking
+from .undertaking import How, Undertaking, undertaking
 
 _SAMPLE = 1 << 23  # bytes read of each of a few tensors, to see how fast the disk is
 _SAMPLES = 4
@@ -40,6 +48,19 @@ class Room:
 
 
 @dataclass(frozen=True)
+class Learning:
+    """What will be learned before the merge: so many numbers, in at most so many steps.
+
+    `tasks` has for each task how many examples are learned from, and how many decide when to stop.
+    """
+
+    preset: str
+    scalars: int
+    steps: int
+    tasks: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
 class Checked:
     """A recipe that can run, and what it will cost.
 
@@ -54,6 +75,7 @@ class Checked:
     seconds: float | None
     room: Room | None  # None without an output
     notes: tuple[str, ...]
+    learning: Learning | None = None
 
 
 def check(
@@ -78,23 +100,39 @@ def check(
     how = How(threads, None if memory is None else given_bytes(memory), overwrite=overwrite)
     wanted = given_recipe(recipe, Overrides(dtype, None, shard_size, drop, strip_prefix, tokenizer))
     place = None if out is None else Path(out)
-    with undertaking(wanted, place, how, lookup_with(plugins)) as job:
+    with _planned(wanted, place, how, lookup_with(plugins)) as (job, learning):
         speed = _reading_speed(job.sources.values())
         moved = sum(stage.forecast.read + stage.forecast.written for stage in job.stages)
         return Checked(
-            tuple(map(_step, job.stages)),
+            tuple(_step(stage, learning) for stage in job.stages),
             max(stage.forecast.threads for stage in job.stages),
             max(stage.forecast.peak_memory for stage in job.stages),
             speed,
             moved / speed if speed else None,
             None if place is None else Room(bytes_needed(job.stages), free_bytes(place)),
             job.notes,
+            learning,
         )
 
 
-def _step(stage: Stage) -> StepForecast:
+@contextmanager
+def _planned(
+    recipe: Recipe, out: Path | None, how: How, lookup: Lookup
+) -> Generator[tuple[Undertaking, Learning | None]]:
+    if not is_learned(recipe):
+        with undertaking(with_idle_data_told(recipe, lookup), out, how, lookup) as job:
+            yield job, None
+        return
+    with lesson(recipe, out, how, lookup) as taken:
+        tasks = {name: (len(one.learning), len(one.stopping)) for name, one in taken.examples.items()}
+        choice = taken.chosen
+        yield taken.job, Learning(choice.method, taken.scalars, choice.preset.solver.steps, tasks)
+
+
+def _step(stage: Stage, learning: Learning | None) -> StepForecast:
     cost = stage.forecast
-    return StepForecast(stage.step.name, stage.step.method, cost.tensors, cost.read, cost.written, cost.passes)
+    method = learning.preset if learning else stage.step.method
+    return StepForecast(stage.step.name, method, cost.tensors, cost.read, cost.written, cost.passes)
 
 
 def _reading_speed(sources: Iterable[Source]) -> float | None:

@@ -100,10 +100,16 @@ class _Teller:
         self._watch, self._patience, self._least, self._since = watch, patience, math.inf, 0
 
     def __call__(self, look: Look) -> None:
+        if look.step == 0:  # of a further stage
+            self._least, self._since = math.inf, 0
         better = look.stopping < self._least
         self._least, self._since = min(self._least, look.stopping), 0 if better else self._since + 1
         learning = "" if math.isnan(look.learning) else f"loss {look.learning:.4f}, "
-        waiting = f", {self._since} of {self._patience} looks without a better one" if self._since else ""
+        waiting = (
+            f", {min(self._since, self._patience)} of {self._patience} looks without a better one"
+            if self._since
+            else ""
+        )
         self._watch.step(look.step, f"{learning}on the stopping half {look.stopping:.4f}{waiting}")
 
 

@@ -9,6 +9,8 @@ from ligate.core.errors import LigateError, RecipeError
 from ligate.core.suggest import nearest
 from ligate.recipe.schema import DataSpec, Gradient, Recipe, Setting, Step
 
+from .canonical import Lookup
+
 if TYPE_CHECKING:
     from ligate.learn.presets import Preset
 
@@ -60,6 +62,23 @@ def stand_in(recipe: Recipe, problems: list[LigateError]) -> Recipe:
     """The same merge with any coefficients: what is checked and planned before they are known."""
     step = replace(recipe.steps[0], method=_STAND_IN, settings=(Setting("scale", 1.0), Setting("weight", 1.0)))
     return replace(recipe, steps=(step,), data=None, problems=(*recipe.problems, *problems))
+
+
+def with_idle_data_told(recipe: Recipe, lookup: Lookup) -> Recipe:
+    """The recipe, with a problem if it has `data:` that none of its methods asks for."""
+    if recipe.data is None or recipe.search or any(step.method.startswith(LEARN) for step in recipe.steps):
+        return recipe
+    try:
+        cards = [lookup(step.method) for step in recipe.steps]
+    except LigateError:
+        return recipe  # of which worse is told
+    if any(card.measured for card in cards):
+        return recipe
+    methods = " and ".join(dict.fromkeys(f"`{card.id}`" for card in cards))
+    hint = "leave `data:` out, or take a method that learns: `ligate methods` lists them."
+    where = str(recipe.data.place)
+    problem = RecipeError(f"{methods} learns and measures nothing from `data:`", where=where, hint=hint)
+    return replace(recipe, problems=(*recipe.problems, problem))
 
 
 def _preset(step: Step, problems: list[LigateError]) -> Preset | None:

@@ -19,7 +19,7 @@ from .canonical import Located, Lookup, canonical
 from .execute import Merged, execute, settle
 from .given import GivenRecipe, Overrides, Size, given_bytes, given_recipe, lookup_with
 from .learning import learned
-from .learning_choice import is_learned
+from .learning_choice import is_learned, with_idle_data_told
 from .outcome import read_record, versions
 from .sources import absolute
 from .stamps import refuse_changed, refuse_other_versions, stamps
@@ -82,7 +82,7 @@ def merge(
         raise RecipeError("this recipe has a `search:`", where=str(wanted.search.place), hint=hint)
     if is_learned(wanted):
         wanted = learned(wanted, Path(out), how, lookup, watch)
-    return perform(wanted, Path(out), how, lookup, watch)
+    return perform(with_idle_data_told(wanted, lookup), Path(out), how, lookup, watch)
 
 
 def perform(

@@ -1,0 +1,402 @@
+"""A merge that is learned from the user's data: from a recipe to a record, a replay, and what can be wrong with it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import tiny_folders as made
+from ligate import merge, replay, verify
+from ligate.align.stored import read_tensor
+from ligate.core.errors import InputError, LigateError, Problems, RecipeError
+from ligate.io import open_source
+from ligate.recipe.parse import parse_file
+from ligate.verbs import learning
+from ligate.verbs.check import check
+from ligate.verbs.watch import Nobody
+
+pytest.importorskip("transformers")
+
+TASKS = tuple(made.CLASSES)
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("encoders")
+    made.encoders(place)
+    return place
+
+
+@pytest.fixture
+def place(encoders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with models and data, in which paths begin."""
+    for name in ("base", *TASKS):
+        (tmp_path / name).symlink_to(encoders / name)
+    for task in TASKS:
+        made.write_csv(tmp_path / f"{task}.csv", made.rows(task, 120))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def recipe(
+    method: str = "learn/adamerging", parameters: Mapping[str, Any] | None = None, **data: Any
+) -> dict[str, Any]:
+    named = {task: {"data": f"{task}.csv", "classes": list(made.CLASSES[task])} for task in TASKS}
+    return {
+        "sources": {name: f"./{name}" for name in ("base", *TASKS)},
+        "data": {"kind": "classification", "tasks": named, **data},
+        "merge": {
+            "method": method,
+            "base": "base",
+            "models": list(TASKS),
+            "parameters": {"steps": 20, "rate": 0.05, "look": 5, **(parameters or {})},
+        },
+    }
+
+
+def without(found: dict[str, Any], *path: str) -> dict[str, Any]:
+    inner = found
+    for key in path[:-1]:
+        inner = inner[key]
+    del inner[path[-1]]
+    return found
+
+
+def told(out: str | Path) -> dict[str, Any]:
+    return json.loads((Path(out) / "ligate.json").read_text())["recipe"]["learned"]
+
+
+def weights(folder: str | Path) -> dict[str, torch.Tensor]:
+    source = open_source(str(folder), label="m")
+    return {name: read_tensor(source, name).float() for name in source.headers()}
+
+
+class Heard(Nobody):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.steps: list[int] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def step(self, done: int, told: str) -> None:
+        self.steps.append(done)
+
+
+def test_what_is_learned_beats_the_start_and_is_replayed_without_data(place: Path):
+    heard = Heard()
+    done = merge(recipe(), "out", watch=heard)
+
+    account = told("out")
+    (stage,) = account["stages"]
+    assert stage["best"]["stopping"] < stage["curve"][0][2] and heard.steps == [0, 5, 10, 15, 20]
+    assert account["preset"] == "learn/adamerging" and account["settings"]["rate"] == 0.05
+    assert account["scalars"] == 2 * account["tensors"]["learned"] == 2 * 39
+    assert account["data"]["labels"] == "not used" and account["data"]["test_inputs"] is False
+    assert "word7" not in json.dumps(account) and str(place) not in json.dumps(account)
+    assert {path.name for path in Path("out.learned").iterdir()} == {"curve.json", "numbers.safetensors", "recipe.yaml"}
+
+    for task in TASKS:
+        (place / f"{task}.csv").unlink()
+    assert replay("out", "again").digest == done.digest
+    assert verify("again").tensors == 39
+    assert merge("out.learned/recipe.yaml", "by-hand").digest == done.digest
+
+
+def test_the_recipe_has_exactly_the_numbers_that_were_learned(place: Path):
+    merge(recipe(), "out")
+    numbers = weights("out.learned/numbers.safetensors")
+    base, merged = weights("base"), weights("out")
+    experts = [weights(task) for task in TASKS]
+    settings = parse_file("out.learned/recipe.yaml").steps[0].settings
+    set_at = {(one.match, one.model): one.value for one in settings if one.name == "weight"}
+    for name, each in numbers.items():
+        coefficients = each.clamp(0, 1)[:, 0].tolist()
+        assert [set_at.get((name, task), set_at["*", task]) for task in TASKS] == coefficients
+        sums = sum(c * (expert[name] - base[name]) for c, expert in zip(coefficients, experts, strict=True))
+        torch.testing.assert_close(merged[name], base[name] + sums, atol=1e-6, rtol=1e-5)
+
+
+def test_a_finished_learning_is_used_again_and_other_settings_are_learned_anew(place: Path):
+    first = merge(recipe(), "out")
+    heard = Heard()
+    wanted = recipe()
+    wanted["output"] = {"dtype": "bfloat16"}
+    merge(wanted, "out", overwrite=True, watch=heard)
+    assert heard.steps == [] and any("used again" in note for note in heard.notes)
+    assert merge(recipe(), "out", overwrite=True).digest == first.digest
+    merge(recipe(parameters={"rate": 0.02}), "out", overwrite=True, watch=heard)
+    assert heard.steps == [0, 5, 10, 15, 20]
+
+
+def test_an_interrupted_learning_goes_on_to_the_same_end(place: Path):
+    class Stops(Heard):
+        def step(self, done: int, told: str) -> None:
+            super().step(done, told)
+            if done == 10:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as stop:
+        merge(recipe(), "out", watch=Stops())
+    assert "goes on" in " ".join(stop.value.__notes__) and not Path("out").exists()
+    heard = Heard()
+    done = merge(recipe(), "out", watch=heard)
+    assert heard.steps[0] in (10, 15) and done.digest == merge(recipe(), "whole").digest
+    assert not list(Path("out.learned").glob("state*"))
+
+
+def test_a_loss_that_is_no_number_stops_and_the_best_is_kept(place: Path, monkeypatch: pytest.MonkeyPatch):
+    from ligate.learn import objectives
+
+    plain, asked = objectives.Entropy.__call__, []
+
+    def broken(self: Any, *given: Any) -> torch.Tensor:
+        asked.append(1)
+        found = plain(self, *given)
+        return found * float("nan") if torch.is_grad_enabled() and len(asked) > 30 else found
+
+    monkeypatch.setattr(objectives.Entropy, "__call__", broken)
+    heard = Heard()
+    merge(recipe(), "out", watch=heard)
+    stage = told("out")["stages"][0]
+    assert "became nan in step" in stage["ended"] and any("became nan" in note for note in heard.notes)
+    assert stage["best"]["step"] > 0
+
+
+def test_models_that_are_broken_are_told_before_anything_is_learned(place: Path, tmp_path: Path):
+    for task in TASKS:
+        (place / task).unlink()
+        shutil.copytree((place / "base").resolve(), place / task)
+        from safetensors.torch import save_file
+
+        state = {name: one * float("nan") for name, one in weights("base").items()}
+        save_file(state, place / task / "model.safetensors", {"format": "pt"})
+    with pytest.raises(LigateError, match="the loss is no number before anything is learned"):
+        merge(recipe(), "out")
+
+
+@pytest.mark.parametrize(
+    "preset", ["adamerging_task", "adamerging_pp", "atlas_k", "concrete", "expert_merging", "neulig"]
+)
+def test_presets_of_every_kind_end_in_a_recipe_that_is_replayed(place: Path, preset: str):
+    done = merge(recipe(f"learn/{preset}", {"steps": 4, "look": 2}), "out")
+    account = told("out")
+    assert replay("out", "again").digest == done.digest
+    merged, base = weights("out"), weights("base")
+    assert any(not torch.equal(merged[name], base[name]) for name in merged)
+    assert account["data"]["labels"] == ("used" if preset in ("atlas_k", "neulig") else "not used")
+
+
+def test_the_merge_of_a_mask_is_the_merge_that_was_learned(place: Path, monkeypatch: pytest.MonkeyPatch):
+    """The network is left with the merge of the best numbers: the output has to be that network."""
+    networks: list[Any] = []
+    plain = learning.outcome
+
+    def seen(taken: Any, found: Any) -> Any:
+        networks.append(
+            {taken.places[name]: one.detach().clone() for name, one in taken.network.module.named_parameters()}
+        )
+        return plain(taken, found)
+
+    monkeypatch.setattr(learning, "outcome", seen)
+    for preset in ("concrete", "adamerging_pp", "atlas_k", "expert_merging_pp", "neulig"):
+        merge(recipe(f"learn/{preset}", {"steps": 3, "look": 1}), preset)
+        for name, one in weights(preset).items():
+            torch.testing.assert_close(one, networks[-1][name], atol=2e-6, rtol=1e-4)
+
+
+def test_few_labels_of_each_class_are_used_and_the_record_says_so(place: Path):
+    merge(recipe("learn/atlas", per_class=4), "out")
+    data = told("out")["data"]
+    assert data["labels"] == "used, at most 4 of each class"
+    assert {task: (one["learning"], one["stopping"]) for task, one in data["tasks"].items()} == {
+        "colour": (6, 6), "size": (4, 4)
+    }  # fmt: skip
+
+
+def test_a_task_may_be_forgotten(place: Path):
+    wanted = recipe("learn/atlas_negation", {"steps": 4, "look": 2})
+    wanted["data"]["tasks"]["size"]["weight"] = -1
+    merge(wanted, "out")
+    assert told("out")["preset"] == "learn/atlas_negation"
+
+
+def test_test_inputs_are_named_as_such(place: Path):
+    heard = Heard()
+    merge(recipe(test_inputs=True), "out", watch=heard)
+    assert told("out")["data"]["test_inputs"] is True and any("those of the test" in note for note in heard.notes)
+
+
+def test_classes_come_from_a_column_of_labels_that_is_not_used_otherwise(place: Path):
+    merge(recipe(), "out")
+    digests = {task: one["digest"] for task, one in told("out")["data"]["tasks"].items()}
+    wanted = recipe()
+    wanted["data"]["tasks"] = {task: f"{task}.csv" for task in TASKS}
+    merge(wanted, "other")
+    assert told("other")["data"]["tasks"]["size"]["classes"] == 2 and told("other")["data"]["labels"] == "not used"
+    assert digests.keys() == told("other")["data"]["tasks"].keys()
+
+
+def test_one_batch_is_told(place: Path):
+    heard = Heard()
+    merge(recipe(batch=500), "out", watch=heard)
+    assert any("colour, size are one batch" in note for note in heard.notes)
+
+
+def test_a_check_tells_what_will_be_learned_and_learns_nothing(place: Path):
+    found = check(recipe(), "out")
+    assert found.learning is not None and found.learning.scalars == 78
+    assert found.learning.steps == 20 and set(found.learning.tasks) == set(TASKS)
+    assert not Path("out.learned").exists() and found.steps[0].method == "learn/adamerging"
+
+
+# Other kinds
+
+
+def test_classifiers_keep_their_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    made.classifiers(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for task in TASKS:
+        made.write_csv(tmp_path / f"{task}.csv", made.rows(task, 120))
+    wanted = recipe("learn/atlas", kind="sequence-classification")
+    for name in TASKS:
+        wanted["sources"][name] = {"path": f"./{name}", "strip_prefix": "bert."}
+    wanted["output"] = {"drop": ["classifier.*"]}
+    merge(wanted, "out")
+    learning_losses = [loss for _, loss, _ in told("out")["stages"][0]["curve"][1:]]
+    assert learning_losses[-1] < learning_losses[0] and told("out")["tensors"]["learned"] == 39
+    assert not [name for name in weights("out") if name.startswith("classifier")]
+
+
+@pytest.mark.parametrize("tie", [True, False])
+def test_language_models_learn_from_texts(tie: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    made.language_models(tmp_path, tie=tie)
+    monkeypatch.chdir(tmp_path)
+    for task in TASKS:
+        made.write_csv(tmp_path / f"{task}.csv", made.rows(task, 120))
+    wanted = recipe("learn/atlas", kind="causal-lm")
+    wanted["data"]["tasks"] = {task: f"{task}.csv" for task in TASKS}
+    done = merge(wanted, "out")
+    stage = told("out")["stages"][0]
+    assert stage["best"]["stopping"] < stage["curve"][0][2]
+    assert replay("out", "again").digest == done.digest
+
+
+# What is wrong is told before anything is learned
+
+
+def wrong(found: Mapping[str, Any]) -> str:
+    with pytest.raises((LigateError, Problems)) as error:
+        merge(found, "out")
+    assert not Path("out").exists() and not Path("out.learned").exists()
+    return str(error.value)
+
+
+def test_no_data(place: Path):
+    assert "`learn/adamerging` needs `data:` to learn from" in wrong(without(recipe(), "data"))
+    nothing = recipe()
+    nothing["data"]["tasks"] = {}
+    assert "`tasks:` is empty" in wrong(nothing)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("", "size.csv: has no rows"),
+        ("text,label\n", "size.csv: has no rows"),
+        ("text,label\none text,small\n", "needs 2 of each"),
+        ("text\n" + "a text\nanother one\n", "needs 2 of each"),
+    ],
+)
+def test_files_with_too_little(place: Path, rows: str, said: str):
+    (place / "size.csv").write_text(rows)
+    assert said in wrong(recipe())
+
+
+def test_no_labels_for_an_objective_that_needs_them(place: Path):
+    (place / "size.csv").write_text("text\n" + "".join(f"a text {n}\n" for n in range(40)))
+    assert "there is no column 'label' in size.csv" in wrong(recipe("learn/atlas"))
+    merge(recipe(), "out")
+
+
+def test_classes_that_are_not_known(place: Path):
+    (place / "size.csv").write_text("text\n" + "".join(f"a text {n}\n" for n in range(40)))
+    unnamed = recipe()
+    del unnamed["data"]["tasks"]["size"]["classes"]
+    assert "the classes of task `size` are not known" in wrong(unnamed)
+    other = recipe("learn/atlas")
+    other["data"]["tasks"]["colour"]["classes"] = ["red", "green", "black"]
+    assert "the label 'blue' is not among the 3 classes" in wrong(other)
+
+
+def test_a_head_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    made.classifiers(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for task in TASKS:
+        made.write_csv(tmp_path / f"{task}.csv", made.rows(task, 120))
+    wanted = recipe("learn/atlas", kind="sequence-classification")
+    for name in TASKS:
+        wanted["sources"][name] = {"path": f"./{name}", "strip_prefix": "bert."}
+    wanted["output"] = {"drop": ["classifier.*"]}
+    wanted["data"]["tasks"]["size"]["classes"] = ["small", "large", "huge"]
+    assert "tells 2 classes apart, and its task has 3" in wrong(wanted)
+
+
+def test_models_of_different_shapes(place: Path):
+    from transformers import BertConfig, BertModel
+
+    (place / "size").unlink()
+    shape: dict[str, Any] = {**made.SHAPE, "hidden_size": 16}
+    BertModel(BertConfig(vocab_size=len(made.tokenizer()), **shape)).save_pretrained("size")
+    assert "`base`" in wrong(recipe()) and "shape" in wrong(recipe())
+
+
+def test_everything_wrong_with_the_wish_is_told_at_once(place: Path):
+    wanted = recipe("learn/adamergin", test_inputs=False)
+    wanted["sources"]["size"] = "./sizes"
+    said = wrong(wanted)
+    assert "there is no preset 'learn/adamergin'\n  -> did you mean 'adamerging'" in said and "sizes" in said
+    assert "`learn/adamerging` has no parameter `stepz`" in wrong(recipe(parameters={"stepz": 3}))
+    assert "`per_class` counts labelled examples" in wrong(recipe(per_class=3))
+    assert "is no test-time adaptation" in wrong(recipe("learn/atlas", test_inputs=True))
+    assert "needs a `base:`" in wrong(without(recipe(), "merge", "base"))
+    renamed = recipe("learn/expert_merging")
+    renamed["data"]["tasks"]["sise"] = renamed["data"]["tasks"].pop("size")
+    assert "task `sise` has no model of its name" in wrong(renamed)
+
+
+def test_data_for_a_rule_that_takes_none(place: Path):
+    wanted = recipe("ties")
+    del wanted["merge"]["parameters"]
+    assert "`merge/ties` learns and measures nothing from `data:`" in wrong(wanted)
+
+
+def test_a_misspelt_block_is_told_by_line(place: Path):
+    (place / "r.yaml").write_text(
+        "sources: {base: ./base, colour: ./colour, size: ./size}\n"
+        "data:\n"
+        "  kind: clasification\n"
+        "  share: 2\n"
+        "  tasks:\n"
+        "    size: {dat: size.csv}\n"
+        "merge: {method: learn/adamerging, base: base, models: [colour, size]}\n"
+    )
+    with pytest.raises((RecipeError, Problems)) as error:
+        merge("r.yaml", "out")
+    said = str(error.value)
+    assert "r.yaml:3: there is no kind 'clasification'" in said and "r.yaml:4: `share` must be between 0 and 1" in said
+    assert "r.yaml:6: task `size` has no key `dat`" in said
+
+
+def test_without_transformers_the_extra_is_named(place: Path, monkeypatch: pytest.MonkeyPatch):
+    from ligate.tasks import loading
+
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"takes the library transformers\n  -> `pip install 'ligate\[learn\]'`"):
+        merge(recipe(), "out")
