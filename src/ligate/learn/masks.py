@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from ligate.core.draw import NOISE_BITS, uniform
@@ -30,7 +29,8 @@ class Masked:
     mask is drawn anew for each step, the same again for the same step; what is used in the end is m = sigmoid(x), by
     which nothing is left to chance.
 
-    The mask has as many numbers as the model; with Adam's two moments the learning needs three times that memory more.
+    The mask has as many numbers as the model. Learning it takes 26 bytes for each at the peak: logit, gradient, Adam's
+    two moments, the best mask so far, and what Adam needs for a moment.
 
     Args:
         coefficients: what multiplies the masked deltas.
@@ -84,6 +84,6 @@ class Held:
 
 def logistic(seed: int, name: str, step: int, shape: Sequence[int]) -> Tensor:
     """ln u - ln(1 - u) with u from (0, 1): numbers that depend on nothing but seed, tensor name and step."""
-    drawn = uniform(seed, name, "mask", step, 0, torch.Size(shape).numel()).astype(np.float64)
-    u = torch.from_numpy(drawn + 2.0 ** -(NOISE_BITS + 1))  # neither 0 nor 1
-    return u.logit().float().reshape(tuple(shape))
+    u = torch.from_numpy(uniform(seed, name, "mask", step, 0, torch.Size(shape).numel()))
+    half = 2.0 ** -(NOISE_BITS + 1)  # so that u is never 0; nor 1, to which adding it may round
+    return u.add_(half).clamp_(max=1 - 2 * half).logit_().reshape(tuple(shape))
