@@ -8,6 +8,7 @@ are left as they were.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
@@ -218,9 +219,10 @@ class _Squares:
         return torch.autograd.grad(told, weights, direction, retain_graph=direction is not None, allow_unused=True)
 
     def _add(self, gradients: Sequence[Tensor | None]) -> None:
-        for total, one in zip(self._sums.values(), gradients, strict=True):
-            if one is not None:
-                total.add_(one.to(total.dtype).square())
+        for total, slope in zip(self._sums.values(), gradients, strict=True):
+            if slope is not None:
+                one = slope.to(total.dtype)
+                total.addcmul_(one, one)
 
     def _side_by_side(self, inputs: Any, right: Tensor | None) -> bool:
         """Several examples at once; False for a network or inputs that cannot be mapped over."""
@@ -236,9 +238,11 @@ class _Squares:
                 total = {name: one + each[name].square() for name, one in total.items()}
             return total
 
+        axes = (0, None if right is None else 0)
         try:
-            axes = (0, None if right is None else 0)
-            found = torch.func.vmap(squares, in_dims=axes)(_mapped(inputs, lambda one: one), right)
+            with warnings.catch_warnings():  # what it cannot map over it does one after the other, which is no loss
+                warnings.filterwarnings("ignore", message="There is a performance drop")
+                found = torch.func.vmap(squares, in_dims=axes)(_mapped(inputs, lambda one: one), right)
         except (RuntimeError, ValueError, TypeError, NotImplementedError):
             return False  # one by one it works, or tells what is wrong
         for name, one in found.items():

@@ -202,6 +202,21 @@ def test_a_text_encoder_with_padding():
     torch.testing.assert_close(grams(net, ask, [Batch(inputs)]).tensors[names], rows.T @ rows / 9)
 
 
+def test_layers_of_gpt2_are_linear_layers_too():
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    net = GPT2LMHeadModel(GPT2Config(vocab_size=9, n_positions=6, n_embd=4, n_layer=1, n_head=2)).double()
+    tokens = torch.tensor([[1, 2, 3], [4, 5, 6]])
+    found = grams(net, lambda x: net(x).logits, [Batch(tokens)]).tensors
+    net.eval()
+    inner = net.transformer.h[0].ln_1(net.transformer.wte(tokens) + net.transformer.wpe.weight[:3]).reshape(-1, 4)
+    torch.testing.assert_close(found["transformer.h.0.attn.c_attn.weight"], (inner.T @ inner / 6).detach())
+    assert found["transformer.h.0.mlp.c_proj.weight"].shape == (16, 16)
+    information = fisher(net, lambda x: net(x).logits, [Batch(tokens)], "sampled").tensors
+    assert information["transformer.h.0.mlp.c_proj.weight"].shape == (16, 4) and "lm_head.weight" in information
+
+
 def test_what_a_file_says_of_itself():
     net, x = network(), examples().float()
     first, second = (fisher(net, net, [Batch(x)], how).metadata for how in ("exact", "sampled"))
