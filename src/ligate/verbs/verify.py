@@ -84,7 +84,7 @@ def _tensors(source: Source, record: Record, threads: int, watch: Watch) -> Mapp
     ]
     segments: dict[str, list[bytes]] = {}
     with ThreadPoolExecutor(threads) as pool:
-        hashed = pool.map(lambda piece: _segment(source, *piece), work)
+        hashed = pool.map(lambda piece: segment_digest(source, *piece), work)
         for (name, start, stop), value in zip(work, hashed, strict=True):
             segments.setdefault(name, []).append(value)
             watch.advance((stop - start) * itemsize(headers[name].dtype))
@@ -94,7 +94,8 @@ def _tensors(source: Source, record: Record, threads: int, watch: Watch) -> Mapp
     }
 
 
-def _segment(source: Source, name: str, start: int, stop: int) -> bytes:
+def segment_digest(source: Source, name: str, start: int, stop: int) -> bytes:
+    """Of elements [start, stop) of a tensor, as records have them."""
     state, size = digest.hasher(), itemsize(source.headers()[name].dtype)
     step = _PIECE // size
     buffer = memoryview(bytearray(min(step, max(stop - start, 0)) * size))
