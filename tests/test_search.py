@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from ligate.core.errors import InputError, RecipeError, StorageError
+from ligate.methods import _catalogue
+from ligate.recipe.parse import parse_text
+from ligate.recipe.review import review
 from ligate.verbs.judging import Judge
 from ligate.verbs.merge import merge
 from ligate.verbs.outcome import read_record
@@ -17,6 +22,7 @@ from ligate.verbs.search import MEAN, Overruled, search
 from ligate.verbs.watch import Nobody
 
 LAYERS = 4
+PAGE = Path(__file__).parent.parent / "docs" / "search.md"
 
 
 @pytest.fixture
@@ -195,3 +201,10 @@ def test_a_folder_that_is_not_ours_is_left_alone(models, tmp_path):
     with pytest.raises(StorageError, match="in the way"):
         search(recipe(WEIGHTS), "out", judge=near(models, 1, 1))
     assert (tmp_path / "out.search" / "thesis.txt").exists()
+
+
+def test_the_recipe_of_the_page_is_sound():
+    text = re.search(r"```yaml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[1]
+    found = parse_text(text, "page.yaml")
+    assert review(found, _catalogue.load) == ()
+    assert len(found.search.space) == 4 and found.data

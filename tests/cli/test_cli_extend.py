@@ -150,8 +150,21 @@ def test_any_merge_with_a_base_goes_on_by_learning_when_that_is_asked_for(encode
     assert "learned 2 numbers" in ran.err
 
 
+def test_the_earlier_result_teaches_what_it_can(encoders, fine):
+    fine("merge", "--method", "ties", "--base", "base", "colour", "size", "-o", "ties")
+    old = (encoders / "old.yaml").read_text().replace("colour: {", "earlier: {")
+    third = next(line for line in (encoders / "last.yaml").read_text().splitlines() if "third" in line)
+    (encoders / "taught.yaml").write_text(f"{old}{third}\n")
+    options = ("--method", "learn/expert_merging", "--data", "taught.yaml", "--set", "steps=2", "--set", "parts=1")
+    fine("extend", "ties", "third", "-o", "next", *options)
+    record = json.loads((encoders / "next" / "ligate.json").read_text())["recipe"]
+    assert record["learned"]["settings"]["first_at"] == 0.95
+    told = record["merge"]["parameters"]["weight"]
+    assert all(one["value"]["earlier"] > one["value"]["third"] for one in told[:-1])
+
+
 def test_opcm_goes_on_without_data(models, fine, ligate):
     fine(*OPCM, "one", "two", "-o", "first")
     (models / "data.yaml").write_text("data: {kind: causal-lm, tasks: {three: texts.jsonl}}\n")
     ran = ligate("extend", "first", "three", "-o", "next", "--data", "data.yaml")
-    assert ran.code == 2 and "OPCM goes on without data" in ran.err
+    assert ran.code == 2 and "OPCM goes on without learning" in ran.err

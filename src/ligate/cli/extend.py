@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .merge import told
+from .merge import parameters_of, told
 from .options import Drop, Json, Memory, Overwrite, Quiet, StripPrefix, Threads
 from .progress import watcher
 from .show import say, say_json
@@ -23,6 +23,9 @@ def extend(
     ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="FILE", help="YAML with the `data:` to learn from; tasks named as models.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Of what is learned: steps=200. Repeatable.")
     ] = None,
     drop: Drop = None,
     strip_prefix: StripPrefix = None,
@@ -43,6 +46,7 @@ def extend(
         base=base,
         method=method,
         data=data,
+        settings=parameters_of(settings or ()),
         drop=drop or (),
         strip_prefix=strip_prefix or (),
         memory=memory,

@@ -75,7 +75,7 @@ def merge(
     if method is None:
         recipe, target = _by_recipe(paths, out, base, settings, weight, blocks)
     else:
-        values = _values(settings or (), weight or (), blocks or ())
+        values = parameters_of(settings or (), weight or (), blocks or ())
         recipe, target = _composed(method, paths, base, values, plugin or ()), _needed(out)
     merged = verb(
         recipe,
@@ -149,7 +149,7 @@ def _needed(out: Path | None) -> Path:
     return out
 
 
-def _values(settings: Sequence[str], weight: Sequence[str], blocks: Sequence[str]) -> dict[str, Any]:
+def parameters_of(settings: Sequence[str], weight: Sequence[str] = (), blocks: Sequence[str] = ()) -> dict[str, Any]:
     """Parameters by name, from `--set`, `--weight` and `--blocks`."""
     from ligate.verbs.compose import spoken_blocks, spoken_value
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ligate.core.errors import InputError, RecipeError, VerifyError
@@ -36,6 +37,7 @@ def extend(
     base: str | None = None,
     method: str | None = None,
     data: str | PathLike[str] | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
     drop: Sequence[str] = (),
     strip_prefix: Sequence[str] = (),
     memory: Size | None = None,
@@ -50,7 +52,7 @@ def extend(
     with its preset (another one, or that of any other result that has a base, is given by `method: learn/...`): `out`
     is one operand, called `earlier`, the new models are the others, and the coefficients of all are learned on the
     tasks of `data`, a YAML file with a `data:` block. A task is taught by the model of its name; old tasks keep what
-    `out` can do from being unlearned, and need no more than inputs.
+    `out` can do from being unlearned. `settings` replace those of the preset.
 
     Only `out`, its base and the new models are read. The base is looked for where the log beside `out` says it lay;
     `base` says otherwise. What `out` lost when it was stored in 16 bits, the continued merge has lost too.
@@ -65,7 +67,11 @@ def extend(
     if not models:
         raise RecipeError("there are no models to merge into it", where=str(out), hint="name at least one.")
     learned = method or record.recipe.get("learned", {}).get("preset")
-    going_on = _learning(record, learned, data) if learned else _opcm(record, str(out), data)
+    if learned:
+        going_on = _learning(record, learned, data, settings)
+    else:
+        _refuse_learning(data, settings)
+        going_on = _opcm(record, str(out))
     label = _base_of(record, str(out))
     places = {"base": base or _place(Path(out), label), EARLIER: str(out), **_labelled(models)}
     merged = merge(
@@ -90,7 +96,13 @@ GoingOn = Callable[[Mapping[str, str]], Recipe]
 """Paths by label, base and earlier result first -> the recipe that goes on."""
 
 
-def _opcm(record: Record, where: str, data: str | PathLike[str] | None) -> GoingOn:
+def _refuse_learning(data: str | PathLike[str] | None, settings: Mapping[str, Any]) -> None:
+    if data is not None or settings:
+        where, hint = "--set" if data is None else "--data", "leave it out, or give `--method learn/...` too."
+        raise RecipeError("OPCM goes on without learning anything", where=where, hint=hint)
+
+
+def _opcm(record: Record, where: str) -> GoingOn:
     """RecipeError if this result cannot be continued."""
     entries = list(record.tensors.values())
     others = {entry.method or "a copy" for entry in entries if entry.method != METHOD}
@@ -101,15 +113,12 @@ def _opcm(record: Record, where: str, data: str | PathLike[str] | None) -> Going
     if any(entry.params["scale"] != 1 for entry in entries):
         hint = "merge with `scale: 1`, and scale in a step of its own."
         raise RecipeError("was merged with a scale other than 1", where=where, hint=hint)
-    if data is not None:
-        hint = "leave it out, or give `--method learn/...` too."
-        raise RecipeError("OPCM goes on without data", where="--data", hint=hint)
     numbers = {name: {**entry.params, **_numbers(entry)} for name, entry in record.tensors.items()}
     parameters = {key: _by_tensor(key, numbers) for key in (*_KEPT, "grown", "seen", "length")}
     return lambda places: _recipe(METHOD, places, parameters)
 
 
-def _learning(record: Record, method: str, data: str | PathLike[str] | None) -> GoingOn:
+def _learning(record: Record, method: str, data: str | PathLike[str] | None, settings: Mapping[str, Any]) -> GoingOn:
     """With the settings that differ from the preset's own, where the result was learned by the same one."""
     if not method.startswith(LEARN):
         hint = "an OPCM result needs none; coefficients are learned by `learn/...`."
@@ -117,7 +126,7 @@ def _learning(record: Record, method: str, data: str | PathLike[str] | None) -> 
     if data is None:
         hint = "`--data FILE`: a YAML file with a `data:` block, as in a recipe; see docs/search.md."
         raise RecipeError(f"`{method}` learns how to go on, and has no data", where="extend", hint=hint)
-    examples, parameters = data_of(Path(data)), _settings(record, method)
+    examples, parameters = data_of(Path(data)), {**_settings(record, method), **settings}
     return lambda places: replace(_recipe(method, places, parameters), data=examples)
 
 

@@ -5,7 +5,6 @@ No trial is written as a checkpoint: models are read once, and merged in memory 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -214,19 +213,29 @@ def _account(quest: _Quest, found: Found, judge: Judge) -> dict[str, Any]:
 
 
 class _Teller:
-    """Tells whoever watches of every trial, and of the best so far."""
+    """Tells whoever watches what every trial is worth, and the best so far; of failures the first reason."""
 
     def __init__(self, watch: Watch, goals: Sequence[Goal]) -> None:
-        self._watch, self._goals, self._best, self._failed = watch, goals, "", 0
-        self._gain = -math.inf
+        self._watch, self._goals = watch, goals
+        self._best: Trial | None = None
+        self._failed = 0
 
     def __call__(self, trial: Trial) -> None:
         if trial.failed:
             self._failed += 1
             if self._failed == 1:
                 self._watch.note(f"trial {trial.number} failed, the search goes on: {trial.failed}")
-        elif (gain := sum(goal.gain(trial.values) for goal in self._goals)) > self._gain:
-            values = ", ".join(f"{goal.name} {trial.values[goal.name]:.4g}" for goal in self._goals)
-            self._gain, self._best = gain, f"best {values} in trial {trial.number}"
-        failed = f", {self._failed} failed" if self._failed else ""
-        self._watch.step(trial.number + 1, f"{self._best}{failed}")
+        elif self._best is None or self._gain(trial) > self._gain(self._best):
+            self._best = trial
+        worth = "failed" if trial.failed else self._worth(trial)
+        best = f"; best {self._worth(self._best)} in trial {self._best.number}" if self._best else ""
+        failed = f"; {self._failed} failed" if self._failed else ""
+        self._watch.step(trial.number + 1, f"{worth}{best}{failed}")
+
+    def _gain(self, trial: Trial) -> float:
+        return sum(goal.gain(trial.values) for goal in self._goals)
+
+    def _worth(self, trial: Trial) -> str:
+        if len(self._goals) == 1:
+            return f"{trial.values[self._goals[0].name]:.4g}"
+        return ", ".join(f"{goal.name} {trial.values[goal.name]:.4g}" for goal in self._goals)
