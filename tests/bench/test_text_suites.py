@@ -22,7 +22,7 @@ from ligate.bench.textworld import DROPPED, TYPOS, damaged
 pytest.importorskip("scipy")
 
 NAMES = facets.TASKS
-_ASKED = {"validation": 24, "test": 40, "outside": 30, "length": 16}
+_ASKED = {"validation": 24, "lesson": 24, "test": 40, "outside": 30, "length": 16}
 SIZES = {"train": 60, **_ASKED, "epochs": 2, "joint epochs": 1, "parts": 3}
 
 
@@ -167,6 +167,39 @@ def test_a_weight_that_no_text_touches_is_exactly_the_pretrained_one(store, enco
         token for tokens in world.encoder.tokens([one.text for one in lessons], SIZES["length"]) for token in tokens
     }
     assert set((base != tuned).any(1).nonzero().flatten().tolist()) == seen
+
+
+LEARNED = (
+    "learn/adamerging(steps=4,look=2,rate=0.1)",
+    "learn/expert_merging(steps=4,look=2,batch=6)",
+    "learn/neulig(steps=4,look=2,per_class=2)",
+)
+
+
+def test_learned_merges_take_part_and_say_what_they_looked_at(results, store, encoder, tmp_path, monkeypatch):
+    asked = request("debian4", store, tmp_path, encoder, methods=LEARNED)
+    found = debian.play(asked, Teller())
+    rows = {row.id: row for row in found.rows}
+    assert not any(cell.failed for name in LEARNED for cell in rows[name].cells)
+    assert [list(rows[name].uses) for name in LEARNED] == [
+        ["unlabelled inputs"], ["unlabelled inputs"], ["validation labels"]
+    ]  # fmt: skip
+    extras = [rows[name].cells[0].extras for name in LEARNED]
+    tensors = sum(1 for _ in debian.world(small_corpus(), asked, 0, Teller()).encoder.model.parameters())
+    assert [each["scalars"] for each in extras] == [4 * tensors, 4 * tensors, 4]
+    assert [each["examples"] for each in extras[:2]] == [4 * 24, 4 * 24]
+    assert 0 < extras[2]["examples"] <= 4 * 4 * 2
+    assert all(rows[name].cells[0].cost.seconds > 0 for name in LEARNED)
+    monkeypatch.setattr("ligate.learn.presets.preset.learn", lambda *_, **__: pytest.fail("learned again"))
+    again = {row.id: row for row in debian.play(asked, Teller()).rows}
+    for name in LEARNED:
+        assert means(again[name].cells[0].answers[TEST]) == means(rows[name].cells[0].answers[TEST])
+
+
+def test_a_learned_merge_of_one_task_asks_all_experts(store, encoder, tmp_path):
+    found = sametask.play(request("sametask", store, tmp_path, encoder, methods=(LEARNED[2],)), Teller())
+    row = next(row for row in found.rows if row.id == LEARNED[2])
+    assert not any(cell.failed for cell in row.cells)
 
 
 def test_experts_of_one_task_have_disjoint_parts(store, encoder, tmp_path):

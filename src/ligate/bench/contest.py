@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING
 from ligate.bench import contestants as kinds
 from ligate.bench.contestants import Contestant, recipe_text
 from ligate.bench.kept import digest_of, engine_digest, folder_digest, remembered_values, write_whole
+from ligate.bench.learning import learned, learning_digest
+from ligate.bench.lessons import Teaching
 from ligate.bench.merging import Merged, in_memory, on_disk
 from ligate.bench.results import Cell, Cost, Point, Row
 from ligate.bench.statistics import means
 from ligate.bench.suite import PRETRAINED, VALIDATION, Metric, Request, State, Teller, Trained, Values, World
-from ligate.core.errors import LigateError
+from ligate.core.errors import InputError, LigateError
 from ligate.recipe.parse import parse_text
 from ligate.verbs.rebuilding import along
 
@@ -87,6 +89,8 @@ class _Arena:
                 return Cell(self.world.seed, self._votes(how, by_size), cost=Cost(self._numbers * count, count))
             case kinds.Rule() as rule:
                 return self._merged(contestant, rule)
+            case kinds.Taught() as taught:
+                return self._learned(contestant, taught)
 
     # Networks as they are
 
@@ -216,6 +220,22 @@ class _Arena:
             paper: self._asked(paper, ["merged", done.digest], lambda paper=paper: self.world.ask(state(), paper))
             for paper in self._scored
         }
+
+    # Learned merges
+
+    def _learned(self, contestant: Contestant, taught: kinds.Taught) -> Cell:
+        if not isinstance(self.world, Teaching):
+            raise InputError("the networks of this suite cannot be asked with gradients", where=contestant.id,
+                             hint="learned merges are played in debian4, debian8 and sametask.")  # fmt: skip
+        lesson = self.world.lesson(taught.batch, taught.per_class)
+        key = digest_of([str(taught), lesson.digest, self.world.digest, learning_digest(), *self.digests.values()])
+        done = learned(self.world, lesson, taught, self.request.store / "learned" / f"{key}.pt", self.tell)
+        found = {
+            paper: self._asked(paper, ["learned", key], lambda paper=paper: self.world.ask(done.state, paper))
+            for paper in self._scored
+        }
+        cost = Cost(self._numbers, 1, done.seconds)
+        return Cell(self.world.seed, found, cost=cost, extras=done.extras)
 
     def _inputs(self, text: str) -> list[str]:
         """Digests of the networks that a recipe names."""

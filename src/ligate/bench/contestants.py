@@ -13,11 +13,15 @@ import yaml
 from ligate.bench.suite import JOINT, PRETRAINED, Group, How, Use, World
 from ligate.core.errors import RecipeError
 from ligate.core.method import Card
+from ligate.core.suggest import nearest
+from ligate.learn.presets import PRESETS
+from ligate.learn.settings import with_settings
 from ligate.methods import _catalogue
 
 AVERAGE = "average"
 SCALE = "scale"  # in every rule that has it, a factor of what is added to the base
 _SUMS = ("task_arithmetic", "dare_linear", "breadcrumbs", "della_linear", "magmax")  # of N task vectors: small scales
+LEARN = "learn/"
 _WRITTEN = re.compile(r"([\w/]+)\s*(?:\((.*)\))?$")
 
 
@@ -70,6 +74,15 @@ class Vote(NamedTuple):
     by_size: bool = False
 
 
+class Taught(NamedTuple):
+    """A merge of all experts whose numbers are learned from inputs of the validation part."""
+
+    preset: str
+    settings: Mapping[str, float | str | bool] = {}
+    per_class: int | None = None  # examples of each class, at most
+    batch: int = 12
+
+
 class Rule(NamedTuple):
     """A merge of all experts."""
 
@@ -85,7 +98,7 @@ class Contestant:
     title: str
     group: Group
     uses: Sequence[Use]
-    kind: Stored | Own | BestSingle | Vote | Rule
+    kind: Stored | Own | BestSingle | Vote | Rule | Taught
     note: str = ""
     coefficient: str = field(init=False, default="")
 
@@ -127,6 +140,8 @@ def merged(written: str) -> Contestant:
         raise RecipeError(f"'{written}' is not the name of a method", hint="write `ties` or `ties(density=0.1)`.")
     if fits[1] == AVERAGE:
         return averaged()
+    if fits[1].startswith(LEARN):
+        return _taught(fits[1].removeprefix(LEARN), fits[2] or "", written)
     card = _catalogue.load(fits[1])
     fixed = {name: _value(card, name, text) for name, text in _pairs(fits[2] or "", written)}
     fewest, most = card.models
@@ -138,6 +153,22 @@ def merged(written: str) -> Contestant:
     name = short + (f"({fits[2].replace(' ', '')})" if fits[2] else "")
     title = card.title + (f" ({fits[2]})" if fits[2] else "")
     return Contestant(name, title, "merge", uses, Rule(card.id, fixed, search))
+
+
+def _taught(name: str, text: str, written: str) -> Contestant:
+    """A preset of learned merging, as `learn/adamerging(steps=100)`."""
+    if name not in PRESETS:
+        raise RecipeError(f"there is no preset '{name}' of learned merging", hint=nearest(name, PRESETS))
+    settings = {key: yaml.safe_load(value) for key, value in _pairs(text, written)}
+    per_class, batch = settings.pop("per_class", None), settings.pop("batch", Taught("").batch)
+    for key, value in (("per_class", per_class), ("batch", batch)):
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise RecipeError(f"`{key}` is {value!r}, and counts examples", where=written)
+    preset = with_settings(PRESETS[name], settings, written)
+    uses: tuple[Use, ...] = ("validation labels",) if "labels" in preset.objective.needs else ("unlabelled inputs",)
+    kind = Taught(name, settings, per_class, batch)
+    title = name.replace("_", " ") + (f" ({text})" if text else "")
+    return Contestant(written.replace(" ", ""), title, "merge", uses, kind, f"learned; {preset.source}")
 
 
 def search_of(short: str) -> Search:

@@ -6,9 +6,20 @@ import pytest
 import torch
 import yaml
 
-from ligate.bench.contestants import AVERAGE, SCALE, Rule, Search, averaged, best, contestants, merged, recipe_text
+from ligate.bench.contestants import (
+    AVERAGE,
+    SCALE,
+    Rule,
+    Search,
+    Taught,
+    averaged,
+    best,
+    contestants,
+    merged,
+    recipe_text,
+)
 from ligate.bench.suite import JOINT, PRETRAINED, Task, Trained
-from ligate.core.errors import LigateError
+from ligate.core.errors import LigateError, RecipeError
 from ligate.ops.notebook import site
 from ligate.recipe.parse import parse_text
 from ligate.verbs.methods import cards
@@ -145,3 +156,24 @@ def test_scale_is_a_factor_of_what_is_added(card):
 def test_a_rule_without_a_search_keeps_its_own_default():
     text = recipe_text(Rule("merge/tsv_m"), Place(1, 1), None, {"one": "1", "two": "2", PRETRAINED: "0"})
     assert "parameters" not in text
+
+
+def test_a_learned_merge_is_written_like_a_rule():
+    one = merged("learn/atlas(steps=20, per_class=16)")
+    assert one.kind == Taught("atlas", {"steps": 20}, per_class=16)
+    assert (one.id, one.uses) == ("learn/atlas(steps=20,per_class=16)", ("validation labels",))
+    assert merged("learn/adamerging").uses == ("unlabelled inputs",)
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("learn/adamergin", "no preset 'adamergin'"),
+        ("learn/atlas(step=20)", "no parameter `step`"),
+        ("learn/atlas(steps=0)", "at least 1"),
+        ("learn/atlas(batch=0)", "`batch` is 0, and counts examples"),
+    ],
+)
+def test_a_learned_merge_that_cannot_be_is_told(written: str, told: str):
+    with pytest.raises(RecipeError, match=told):
+        merged(written)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from ligate.bench import encoder as encoders
+from ligate.bench import textlessons
 from ligate.bench.encoder import Encoder, embed, has_fast_bfloat16, logits
 from ligate.bench.kept import code_digest, digest_of
+from ligate.bench.lessons import Lesson
 from ligate.bench.shelf import Shelf, votes
 from ligate.bench.suite import OUTSIDE, TEST, VALIDATION, How, Paper, State, Task, Trained, Values
 from ligate.bench.texts import Question
@@ -56,6 +58,7 @@ class TextWorld:
     heads: Mapping[str, Tensor]
     questions: Mapping[str, Mapping[str, Sequence[Question]]]  # paper -> task -> questions
     length: int  # tokens after which a text is cut
+    lessons: Mapping[str, Sequence[Question]] = field(default_factory=dict)  # what learned merges may look at
 
     @property
     def digest(self) -> str:
@@ -85,6 +88,12 @@ class TextWorld:
     def vote(self, labels: Sequence[str], weights: Sequence[float], how: How, paper: str) -> Values:
         total = votes((self._logits_of(label, paper) for label in labels), weights, how)
         return {task: _right(each, self._sheets[paper].answers[task]) for task, each in total.items()}
+
+    def lesson(self, batch: int, per_class: int | None) -> Lesson:
+        labels = [one.label for one in self.experts]
+        return textlessons.lesson(
+            self.encoder, self.tasks, self.heads, self.lessons, labels, self.length, batch, per_class
+        )
 
     def _logits(self, state: State, paper: str) -> dict[str, Tensor]:
         """Per task [N, C]; every text is embedded once."""

@@ -28,9 +28,9 @@ METHODS: Mapping[Tier, Sequence[str]] = {
     "standard": ("task_arithmetic", "ties", "tsv_m", "iso_c"),
     "full": ("task_arithmetic", "ties", "dare_linear", "tsv_m", "iso_c", "karcher", "model_stock"),
 }
-_STANDARD = {"train": 2400, "parts": 4, "validation": 240, "test": 720, "length": 32, "epochs": 2}
+_STANDARD = {"train": 2400, "parts": 4, "validation": 240, "lesson": 480, "test": 720, "length": 32, "epochs": 2}
 SCALES: Mapping[Tier, Scale] = {
-    "smoke": Scale((0,), 4, {**_STANDARD, "train": 160, "validation": 60, "test": 120, "epochs": 1}),
+    "smoke": Scale((0,), 4, {**_STANDARD, "train": 160, "validation": 60, "lesson": 60, "test": 120, "epochs": 1}),
     "standard": Scale((0, 1), 8, _STANDARD),
     "full": Scale((0, 1, 2), 12, {**_STANDARD, "train": 4000, "validation": 300, "test": 900, "length": 48}),
 }
@@ -68,7 +68,7 @@ def world(corpus: Corpus, request: Request, seed: int, tell: Teller) -> TextWorl
     head = school.heads([task])
     return TextWorld(
         seed, [Task(TASK, None, len(task.classes))], experts, [school.pretrained, union], school.encoder, head, asked,
-        sizes["length"],
+        sizes["length"], {TASK: in_turn(task.questions["validation"], sizes["lesson"])},
     )  # fmt: skip
 
 

@@ -60,15 +60,27 @@ METHODS: Mapping[Tier, Sequence[str]] = {
 _STANDARD = {
     "train": 800,
     "validation": 80,
+    "lesson": 160,
     "test": 200,
     "outside": 80,
     "length": 32,
     "epochs": 2,
     "joint epochs": 1,
 }
-_FULL = {"train": 3000, "validation": 150, "test": 500, "outside": 500, "length": 48, "epochs": 2, "joint epochs": 1}
+_FULL = {
+    "train": 3000,
+    "validation": 150,
+    "lesson": 300,
+    "test": 500,
+    "outside": 500,
+    "length": 48,
+    "epochs": 2,
+    "joint epochs": 1,
+}
 SCALES: Mapping[Tier, Scale] = {
-    "smoke": Scale((0,), 2, {**_STANDARD, "train": 16, "validation": 8, "test": 12, "outside": 4, "epochs": 1}),
+    "smoke": Scale(
+        (0,), 2, {**_STANDARD, "train": 16, "validation": 8, "lesson": 8, "test": 12, "outside": 4, "epochs": 1}
+    ),
     "standard": Scale((0, 1), 8, _STANDARD),
     "full": Scale((0, 1, 2), 10, _FULL),
 }
@@ -99,6 +111,7 @@ def world(corpus: Corpus, request: Request, seed: int, tell: Teller) -> TextWorl
         school.heads(corpus.tasks),
         papers(corpus, names, outside, sizes),
         sizes["length"],
+        {name: in_turn(corpus.task(name).questions["validation"], sizes["lesson"]) for name in names},
     )
 
 
