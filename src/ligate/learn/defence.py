@@ -52,8 +52,7 @@ class Defended(Bilevel):
 
     def begin(self, problem: Problem) -> Course:
         course = super().begin(problem)
-        first = {task.name: task.learning[0].inputs for task in problem.tasks}
-        shifts = {f"{_SHIFT}{task.name}": _nowhere(problem.module, task, first[task.name]) for task in problem.tasks}
+        shifts = {f"{_SHIFT}{task.name}": _nowhere(problem.module, task) for task in problem.tasks}
         adversary = torch.optim.Adam(shifts.values(), lr=self.attack_rate, maximize=True)
         return replace(course, optimizers=[*course.optimizers, adversary], own={**course.own, **shifts})
 
@@ -128,7 +127,7 @@ def _numbers(one: Any) -> bool:
     return isinstance(one, torch.Tensor) and one.is_floating_point()
 
 
-def _nowhere(module: nn.Module, task: Task, inputs: object) -> Tensor:
+def _nowhere(module: nn.Module, task: Task) -> Tensor:
     """A shift of zero, of the size of one token's embedding or of one example."""
     table, read = embeddings(module), list[torch.Tensor]()
 
@@ -137,7 +136,7 @@ def _nowhere(module: nn.Module, task: Task, inputs: object) -> Tensor:
         return one
 
     with torch.no_grad(), _hooked(table, module, noted):
-        task.ask(inputs)
+        task.ask(task.learning[0].inputs)
     if not read:
         raise InputError("the module was not asked", where=f"task {task.name}", hint="`ask` has to call it.")
     shape = read[0].shape[-1:] if table is not None else read[0].shape[1:]
