@@ -129,6 +129,10 @@ class Weights(Mapping[str, "Tensor"]):
     def __getitem__(self, name: str) -> Tensor:
         return read_tensor(self._source, self._names[name])
 
+    def header(self, name: str) -> Header:
+        """What is known of it without reading it."""
+        return self._source.headers()[self._names[name]]
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 

@@ -24,7 +24,8 @@ from .heads import Sides, as_pairs, sides
 if TYPE_CHECKING:
     from torch import Tensor
 
-_LEAST = 1e-12  # of the largest eigenvalue: directions that neither side knows stay where they are
+_LEAST = 1e-12  # of the largest eigenvalue: a direction that neither side knows
+_TINY = 1e-300
 
 
 def undone(locked: Mapping[str, Tensor], base: Mapping[str, Tensor], groups: Sequence[Group]) -> tuple[AxisMap, ...]:
@@ -44,14 +45,14 @@ def _any(locked: Sides, base: Sides) -> Tensor:
     other, turn_other = torch.linalg.eigh(base.write @ base.write.mT)
     both = locked.write @ base.write.mT + locked.read @ base.read.mT
     rate = one[:, :, None] + other[:, None, :]
-    floor = _LEAST * rate.amax((1, 2), keepdim=True)
+    floor = (_LEAST * rate.amax((1, 2), keepdim=True)).clamp_min(_TINY)
     return turn_one @ ((turn_one.mT @ both @ turn_other) / rate.clamp_min(floor)) @ turn_other.mT
 
 
 def _pairs(locked: Sides, base: Sides) -> Tensor:
     w, r, w0, r0 = map(as_pairs, (locked.write, locked.read, base.write, base.read))
     both = (w * w0.conj()).sum(2) + (r * r0.conj()).sum(2)
-    m = both / (w0.abs().square().sum(2) + r.abs().square().sum(2)).clamp_min(torch.finfo(torch.float64).tiny)
+    m = both / (w0.abs().square().sum(2) + r.abs().square().sum(2)).clamp_min(_TINY)
     c, s = torch.diag_embed(m.real), torch.diag_embed(m.imag)
     return torch.cat([torch.cat([c, -s], 2), torch.cat([s, c], 2)], 1)
 

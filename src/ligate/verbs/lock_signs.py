@@ -95,6 +95,22 @@ def own_weights(source: Source) -> Weights:
     return Weights(source, {name: name for name in source.headers()})
 
 
+def weights_beside(found: Network, other: Network) -> Weights:
+    """The tensors of another network by the names of this one.
+
+    Raises:
+        InputError: it lacks one on which units lie, or has it in another shape.
+    """
+    held, weights = found.source.headers(), weights_of_a(other, found)
+    for name in dict.fromkeys(place.tensor for group in found.groups for place in group.places):
+        shape = tuple(weights.header(name).shape)
+        if shape != held[name].shape:
+            text = f"has the shape {list(shape)}, in {found.stored.label} it is {list(held[name].shape)}"
+            hint = "only models of one architecture and the same widths can be compared."
+            raise InputError(text, hint=hint).inside(tensor=name, model=other.stored.label)
+    return weights
+
+
 def distances(locked: Mapping[str, Tensor], base: Mapping[str, Tensor], heads: Sequence[Group]) -> Apart:
     """Of all heads, in one row."""
     each = [apart(sides(locked, group), sides(base, group)) for group in heads]
@@ -114,7 +130,7 @@ def _heads(found: Network) -> list[Group]:
 def _beside(found: Network, other: Network, heads: Sequence[Group]) -> Beside:
     import torch
 
-    apart = distances(own_weights(found.source), weights_of_a(other, found), heads)
+    apart = distances(own_weights(found.source), weights_beside(found, other), heads)
     known = apart.weights.isfinite() & apart.function.isfinite()
     weights, function = apart.weights[known], apart.function[known]
     if not len(weights):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ligate.align.alignment import Alignment, Made
 from ligate.align.architecture import given_architecture
-from ligate.align.finding import Network, found_alignment, weights_of_a
+from ligate.align.finding import Network, found_alignment
 from ligate.align.maps import AxisMap, mapped
 from ligate.align.view import in_coordinates
 from ligate.core.errors import InputError, RecipeError
@@ -22,7 +22,7 @@ from ligate.trace.undoing import undone
 from .alignments import network
 from .given import Size, given_bytes
 from .lock import alignment_of
-from .lock_signs import own_weights
+from .lock_signs import own_weights, weights_beside
 from .opening import label_of, opened
 from .parallel import one_processor
 from .sources import source_spec
@@ -70,7 +70,7 @@ class Undone:
 
 def by_heads(locked: Network, base: Network) -> Maps:
     """The gauge of each head by least squares (`trace.undoing`)."""
-    return undone(own_weights(locked.source), weights_of_a(base, locked), in_heads(locked.groups))
+    return undone(own_weights(locked.source), weights_beside(locked, base), in_heads(locked.groups))
 
 
 def by_alignment(locked: Network, base: Network) -> Maps:
@@ -155,8 +155,8 @@ def _written(
 
 def _measured(by: str, maps: Maps, locked: Network, base: Network, truth: Network | None) -> Attack:
     """Tensor by tensor, so that only one of each model is in memory."""
-    own, origin = own_weights(locked.source), weights_of_a(base, locked)
-    true = None if truth is None else weights_of_a(truth, locked)
+    own, origin = own_weights(locked.source), weights_beside(locked, base)
+    true = None if truth is None else weights_beside(locked, truth)
     sums = _Sums()
     for name in sorted({place.tensor for group in locked.groups for place in group.places}):
         if locked.source.headers()[name].shape[1:]:

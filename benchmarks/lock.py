@@ -1,0 +1,286 @@
+"""`python benchmarks/lock.py`: what a lock costs its owner, what it does to merges, who sees it, and who undoes it.
+
+    python benchmarks/lock.py                         everything; networks are kept in build/bench-lock
+    python benchmarks/lock.py --only minilm
+    python benchmarks/lock.py --store FOLDER          where networks lie or will lie
+
+minilm    two fine-tunes of MiniLM on questions about Debian's packages (needs package lists: `apt-get update`); one is
+          locked and merged with the other
+llama     a small Llama with grouped heads, two fine-tunes of it; the same
+signs     the detector that needs no other model: thresholds from some networks, alarms on others
+gaussian  matrices that are drawn without care, in float32 and bfloat16
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+import lock_networks as nets
+from ligate import check_lock, lock, merge, undo_lock
+from ligate.align.alignment import Alignment, Made
+from ligate.align.architecture import architecture_of
+from ligate.align.finding import Network, traced_network
+from ligate.align.maps import AxisMap
+from ligate.align.stored import read_tensor
+from ligate.align.view import in_coordinates
+from ligate.bench import encoder as encoders
+from ligate.bench.encoder import embed, logits, pretrained_folder
+from ligate.bench.suite import Teller
+from ligate.bench.suites.debian import facets
+from ligate.bench.suites.debian.suite import drawn
+from ligate.bench.textnets import School
+from ligate.bench.texts import Corpus, in_turn
+from ligate.core.tensors import Source
+from ligate.io import open_source
+from ligate.trace.heads import gathered, in_heads, sides
+from ligate.trace.locking import draw_of
+from ligate.trace.locking import drawn as members
+from ligate.trace.telltale import KNOWN, stretched
+from ligate.verbs.outputs import Runs, difference
+from lock_networks import Shape
+
+STORE = Path(__file__).parent.parent / "build" / "bench-lock"
+TASKS = ("section", "role")  # the locked model's, the sibling's
+TRAIN, TEST, LENGTH = 3000, 200, 48  # training as in the full tier of `ligate bench debian8`, whose networks it finds
+LOCKS = 3  # of each network that the detector is shown
+
+LLAMA = Shape("llama", 128, 4, 2, 3, 600, 0.1, 0)
+CALIBRATED = (
+    Shape("llama", 128, 4, 2, 2, 0, 0.0, 1),  # untrained
+    Shape("llama", 128, 4, 2, 2, 300, 0.0, 2),
+    Shape("llama", 256, 4, 4, 1, 200, 0.1, 3),
+    Shape("qwen2", 128, 4, 1, 2, 300, 0.1, 4),
+    Shape("bert", 128, 4, 4, 2, 0, 0.0, 5),
+    Shape("bert", 128, 4, 4, 2, 300, 0.1, 6),
+    Shape("bert", 192, 3, 3, 1, 200, 0.0, 7),
+    Shape("vit", 96, 3, 3, 2, 300, 0.0, 8),
+)
+HELD_OUT = (
+    Shape("llama", 192, 6, 2, 2, 400, 0.01, 11),
+    Shape("llama", 128, 2, 1, 3, 300, 0.1, 12),
+    Shape("qwen2", 128, 4, 2, 2, 400, 0.0, 13),
+    Shape("bert", 128, 2, 2, 3, 400, 0.01, 14),
+    Shape("vit", 128, 4, 4, 2, 400, 0.1, 15),
+)
+
+
+class Merges(NamedTuple):
+    """Recipes of two siblings and their base, by what they are called here."""
+
+    average: Mapping[str, Any]
+    arithmetic: Mapping[str, Any]
+
+
+def main() -> None:
+    parts: dict[str, Callable[[Path], Any]] = {"minilm": minilm, "llama": llama, "signs": seen, "gaussian": gaussian}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=parts, action="append")
+    parser.add_argument("--store", type=Path, default=STORE)
+    given = parser.parse_args()
+    for name in given.only or parts:
+        work = given.store / "work" / name
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        print(json.dumps({name: parts[name](given.store)}, indent=1, default=_plain), flush=True)
+        shutil.rmtree(work)
+
+
+def minilm(store: Path) -> dict[str, Any]:
+    """Accuracy on the tasks of both experts, in percent; `lost`: the share of a merge's gain that the lock takes."""
+    work = store / "work" / "minilm"
+    corpus = facets.corpus(store)
+    base, own, sibling = _experts(corpus, store)
+    locked = lock(own, work / "locked")
+    networks = {"pretrained": base, "own": own, "sibling": sibling, "own, locked": work / "locked"}
+    attacks = {one: undo_lock(work / "locked", base, work / one, by=[one], original=own) for one in ("heads", "align")}
+    by_sibling = undo_lock(work / "locked", sibling, work / "by-sibling", original=own)
+    networks |= {f"own, undone by {one}": work / one for one in attacks} | {
+        "own, undone beside the sibling": work / "by-sibling"
+    }
+    for label, one in (("", own), (", locked", work / "locked"), (", undone", work / "heads")):
+        networks |= {f"{how}{label}": _merged(how, base, one, sibling, work) for how in ("average", "arithmetic")}
+    ask = partial(_accuracy, corpus, encoders.load(base))
+    accuracy = {name: ask(folder) for name, folder in networks.items()}
+    return {
+        "change": locked.change,
+        "accuracy": accuracy,
+        "lost": {how: _lost(accuracy, how) for how in ("average", "arithmetic")},
+        "checked": {name: check_lock(folder, base) for name, folder in networks.items()},
+        "undone": {**attacks, "beside the sibling": by_sibling},
+    }
+
+
+def llama(store: Path) -> dict[str, Any]:
+    """KL of the owner's next byte from that of merges, in nats per byte of its own domain."""
+    work, kept = store / "work" / "llama", store / "networks"
+    base = nets.trained(LLAMA, kept)
+    own, sibling = nets.tuned(LLAMA, kept, "code", 150), nets.tuned(LLAMA, kept, "prose", 150)
+    locked = lock(own, work / "locked")
+    attacks = {one: undo_lock(work / "locked", base, work / one, by=[one], original=own) for one in ("heads", "align")}
+    networks = {"base": base, "own": own, "sibling": sibling, "own, locked": work / "locked"}
+    for label, one in (("", own), (", locked", work / "locked"), (", undone", work / "heads")):
+        networks |= {f"{how}{label}": _merged(how, base, one, sibling, work) for how in ("average", "arithmetic")}
+    load = partial(_language_model, base)
+    asked = load(own)
+    return {
+        "change": locked.change,
+        "KL on code": {name: nets.divergence(asked, load(folder), "code") for name, folder in networks.items()},
+        "bits per byte of code": {name: nets.bits(load(folder), "code") for name, folder in networks.items()},
+        "bits per byte of prose": {name: nets.bits(load(folder), "prose") for name, folder in networks.items()},
+        "checked": {name: check_lock(folder, base) for name, folder in networks.items()},
+        "undone": attacks,
+    }
+
+
+def seen(store: Path) -> dict[str, Any]:
+    """The median stretch over heads: unlocked and locked; what `KNOWN` says of the networks that it was not made of."""
+    found = {}
+    for name, shapes in (("calibrated", CALIBRATED), ("held out", HELD_OUT)):
+        folders = [nets.trained(shape, store / "networks") for shape in shapes]
+        found[name] = _stretches(folders)
+    corpus = facets.corpus(store)
+    found["MiniLM"] = _stretches(_experts(corpus, store))
+    return {"stretch": found, "most and least": {name: _limits(each) for name, each in found.items()}, "known": KNOWN}
+
+
+def gaussian(store: Path) -> dict[str, Any]:
+    """How far outputs of MiniLM and the Llama move after drawing without care, and with it."""
+    found = {}
+    for name, folder in (("MiniLM", pretrained_folder(None)), ("Llama", nets.trained(LLAMA, store / "networks"))):
+        with closing(open_source(str(folder), label=name)) as source:
+            network = traced_network(source, architecture_of(folder, name))
+            runs = Runs(architecture_of(folder, name, device="cpu"), name)
+            before = runs.outputs(source, network.names)
+            alone = difference(before, runs.outputs(source, network.names, torch.bfloat16))
+            found[name] = {"bfloat16, no lock": alone}
+            for how, draw in (("with care", _careful), ("gaussian", _careless)):
+                maps = draw(network)
+                shown = in_coordinates(source, Alignment(maps, Made("drawn")))
+                found[name][how] = {
+                    "float32": difference(before, runs.outputs(shown, network.names)),
+                    "bfloat16": difference(before, runs.outputs(shown, network.names, torch.bfloat16)),
+                    "worst condition": max(float(torch.linalg.cond(one.write).max()) for one in maps),
+                }
+    return found
+
+
+def _careful(network: Network) -> tuple[AxisMap, ...]:
+    return members(in_heads(network.groups), {}, draw_of(0))
+
+
+def _careless(network: Network) -> tuple[AxisMap, ...]:
+    """Gaussian numbers: matrices, and of pairs a complex number each."""
+    draw, found = torch.Generator().manual_seed(0), list[AxisMap]()
+    for group in in_heads(network.groups):
+        if group.kind == "rotary":
+            c, s = torch.randn(2, group.copies, group.size // 2, generator=draw, dtype=torch.float64)
+            c, s = torch.diag_embed(c), torch.diag_embed(s)
+            write = torch.cat([torch.cat([c, -s], 2), torch.cat([s, c], 2)], 1)
+        else:
+            write = torch.randn(group.copies, group.size, group.size, generator=draw, dtype=torch.float64)
+        write = write if group.copies > 1 else write[0]
+        found.append(AxisMap(group, write, torch.linalg.inv(write).mT))
+    return tuple(found)
+
+
+def _experts(corpus: Corpus, store: Path) -> tuple[Path, Path, Path]:
+    """MiniLM, and its fine-tunes on the two tasks."""
+    school = School(pretrained_folder(None), store, LENGTH, Teller())
+    lessons = {name: drawn(corpus.task(name).questions["train"], TRAIN, 0) for name in TASKS}
+    own, sibling = (school.trained(name, {name: lessons[name]}, corpus.tasks, 0, 2).folder for name in TASKS)
+    return school.pretrained.folder, own, sibling
+
+
+def _accuracy(corpus: Corpus, encoder: encoders.Encoder, folder: Path) -> dict[str, float]:
+    """With frozen heads of the pretrained network."""
+    start = encoder.model.state_dict()
+    start = {name: value.clone() for name, value in start.items()}
+    state, found = encoders.load(folder).model.state_dict(), {}
+    for name in TASKS:
+        task = corpus.task(name)
+        asked = in_turn(task.questions["test"], TEST)
+        head = embed(encoder, encoder.tokens(task.phrases, LENGTH), start)
+        vectors = embed(encoder, encoder.tokens([one.text for one in asked], LENGTH), state)
+        right = logits(vectors, head).argmax(1) == torch.tensor([one.answer for one in asked])
+        found[name] = 100 * float(right.double().mean())
+    encoder.model.load_state_dict(start)
+    return {**found, "mean": sum(found.values()) / len(found)}
+
+
+def _lost(accuracy: Mapping[str, Mapping[str, float]], how: str) -> float:
+    gain = accuracy[how]["mean"] - accuracy["pretrained"]["mean"]
+    return 1 - (accuracy[f"{how}, locked"]["mean"] - accuracy["pretrained"]["mean"]) / gain
+
+
+def _merged(how: str, base: Path, own: Path, sibling: Path, work: Path) -> Path:
+    sources = {"base": str(base), "own": str(own), "sibling": str(sibling)}
+    out = work / f"{how}-{own.name}"
+    if how == "average":
+        told = {"method": "linear", "models": ["own", "sibling"], "parameters": {"weight": 0.5}}
+        sources.pop("base")
+    else:
+        parameters = {"weight": 1, "scale": 0.7}
+        told = {"method": "task_arithmetic", "base": "base", "models": ["own", "sibling"], "parameters": parameters}
+    merge({"sources": sources, "merge": told}, out)
+    return out
+
+
+def _language_model(like: Path, folder: Path) -> Any:
+    import transformers
+
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    return model.float().eval()
+
+
+def _stretches(folders: Sequence[Path]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Network -> kind -> median of the unlocked network and of each of its locks."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for folder in folders:
+        with closing(open_source(str(folder), label=folder.name)) as source:
+            network = traced_network(source, architecture_of(folder, folder.name))
+            heads = in_heads(network.groups)
+            locks = [
+                in_coordinates(source, Alignment(members(heads, {}, draw_of(seed)), Made("drawn")))
+                for seed in range(LOCKS)
+            ]
+            for kind in sorted({group.kind for group in heads}):
+                of_kind = [group for group in heads if group.kind == kind]
+                each = [_median(one, of_kind) for one in (source, *locks)]
+                told = found.setdefault(folder.name, {})
+                told[kind] = {"unlocked": each[0], "locked": each[1:]}
+    return found
+
+
+def _median(source: Source, groups: Sequence[Any]) -> float:
+    tensors = {place.tensor: read_tensor(source, place.tensor) for group in groups for place in group.places}
+    each = gathered([stretched(sides(tensors, group, biases=False)) for group in groups])
+    return float(each[each.isfinite()].median())
+
+
+def _limits(each: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for kinds in each.values():
+        for kind, told in kinds.items():
+            one = found.setdefault(kind, {"networks": 0, "most": 0.0, "least": float("inf")})
+            one["networks"] += 1
+            one["most"] = max(one["most"], told["unlocked"])
+            one["least"] = min(one["least"], *told["locked"])
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value)
+
+
+if __name__ == "__main__":
+    main()
