@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ligate.core.errors import InputError, RecipeError, StorageError
+from ligate.core.errors import InputError, LigateError, RecipeError, StorageError
 from ligate.methods import _catalogue
 from ligate.recipe.parse import parse_text
 from ligate.recipe.review import review
@@ -19,6 +19,7 @@ from ligate.verbs.merge import merge
 from ligate.verbs.outcome import read_record
 from ligate.verbs.replay import replay
 from ligate.verbs.search import MEAN, Overruled, search
+from ligate.verbs.searched import held
 from ligate.verbs.watch import Nobody
 
 LAYERS = 4
@@ -201,6 +202,18 @@ def test_a_folder_that_is_not_ours_is_left_alone(models, tmp_path):
     with pytest.raises(StorageError, match="in the way"):
         search(recipe(WEIGHTS), "out", judge=near(models, 1, 1))
     assert (tmp_path / "out.search" / "thesis.txt").exists()
+
+
+def test_only_one_process_searches_for_an_output_and_a_wrong_call_loses_no_trials(models, tmp_path):
+    with held(tmp_path / "out"), pytest.raises(StorageError, match="another process"):
+        search(recipe(WEIGHTS, budget=2), "out", judge=near(models, 1, 1))
+    assert not (tmp_path / "out.search").exists()
+    search(recipe(WEIGHTS, budget=2), "out", judge=near(models, 1, 1))
+    wrong = recipe(WEIGHTS, budget=2)
+    wrong["sources"]["b"] = "./nowhere"
+    with pytest.raises(LigateError, match="nowhere"):
+        search(wrong, "out", judge=near(models, 1, 1), overwrite=True)
+    assert (tmp_path / "out.search" / "trials.jsonl").exists()
 
 
 def test_the_recipe_of_the_page_is_sound():

@@ -97,11 +97,13 @@ def search(
         plugins=tuple(str(Path(plugin).absolute()) for plugin in plugins),
     )
     lookup, watch = lookup_with(how.plugins), watch or Nobody()
-    wanted = given_recipe(recipe)
-    with held(Path(out), anew=overwrite) as folder:
-        quest = _quest(wanted, overruled, lookup)
+    quest = _quest(given_recipe(recipe), overruled, lookup)
+    with held(Path(out)) as folder:
         with undertaking(quest.somewhere(), Path(out), how, lookup) as job:
-            done = _found(quest, job, judge or judge_of(wanted, job), folder, watch)
+            judge = judge or judge_of(quest.recipe, job)
+            if overwrite:
+                folder.forget()
+            done = _found(quest, job, judge, folder, watch)
             alignments = job.alignments
         folder.write(done.found, quest.space, lambda point: _ordinary(quest, done, point), lookup)
         best = done.found.best

@@ -39,6 +39,10 @@ class SearchFolder:
         self.path = path
         self.trials = path / _TRIALS
 
+    def forget(self) -> None:
+        """Throw away the trials that lie here."""
+        self.trials.unlink(missing_ok=True)
+
     def write(self, found: Found, space: Space, at: Callable[[Point], Recipe], lookup: Lookup) -> None:
         """Recipes, front and picture; `at` makes the ordinary recipe of a point."""
         several = len(found.goals) > 1
@@ -65,8 +69,8 @@ class SearchFolder:
 
 
 @contextmanager
-def held(out: Path, *, anew: bool) -> Generator[SearchFolder]:
-    """`OUT.search`, locked while we work in it. With `anew` the trials that lie there are thrown away.
+def held(out: Path) -> Generator[SearchFolder]:
+    """`OUT.search`, locked while we work in it; gone again where nothing was written there.
 
     Raises:
         StorageError: somebody else works there, or it is not ours, or cannot be written.
@@ -74,24 +78,23 @@ def held(out: Path, *, anew: bool) -> Generator[SearchFolder]:
     folder = SearchFolder(beside(out, ".search"))
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        if {one.name for one in folder.path.iterdir()} - _OURS:
+        found = {one.name for one in folder.path.iterdir() if not one.name.startswith(".")}
+        if found - _OURS:
             hint = "move it away."
             raise StorageError("is in the way and was not made by Ligate", where=str(folder.path), hint=hint)
         fd = os.open(folder.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise cannot_write(folder.path, error) from None
+    if not lock(fd):
+        os.close(fd)
+        hint = "wait for it, or choose another output."
+        raise StorageError("another process is searching for this output", where=str(folder.path), hint=hint)
     try:
-        if not lock(fd):
-            hint = "wait for it, or choose another output."
-            raise StorageError("another process is searching for this output", where=str(folder.path), hint=hint)
-        if anew:
-            folder.trials.unlink(missing_ok=True)
         yield folder
     finally:
-        (folder.path / _LOCK).unlink(missing_ok=True)
+        if {one.name for one in folder.path.iterdir()} == {_LOCK}:
+            shutil.rmtree(folder.path, ignore_errors=True)
         os.close(fd)
-        if not any(folder.path.iterdir()):
-            folder.path.rmdir()
 
 
 def _absolute(spec: Located, label: str) -> str:
