@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from ligate.core.errors import InputError
 
@@ -18,7 +17,7 @@ from .gradient import Course, Keep, Problem, Task
 from .objectives import Told
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 _SHIFT = "shift:"
 
@@ -73,7 +72,7 @@ class Defended(Bilevel):
                 says = task.told(batch).logits.argmax(-1)
             shift = course.own[f"{_SHIFT}{task.name}"]
             with shifted(problem.module, shift):
-                moved = nn.functional.cross_entropy(task.told(batch).logits, says)
+                moved = torch.nn.functional.cross_entropy(task.told(batch).logits, says)
             (shift.grad,) = torch.autograd.grad(moved, [shift])
         course.optimizers[2].step()
 
@@ -91,8 +90,8 @@ def embeddings(module: nn.Module) -> nn.Embedding | None:
     named = getattr(module, "get_input_embeddings", None)
     table = named() if callable(named) else None
     if table is None:
-        table = next((each for each in module.modules() if isinstance(each, nn.Embedding)), None)
-    return table if isinstance(table, nn.Embedding) else None
+        table = next((each for each in module.modules() if isinstance(each, torch.nn.Embedding)), None)
+    return table if isinstance(table, torch.nn.Embedding) else None
 
 
 @contextmanager
