@@ -400,3 +400,40 @@ def test_without_transformers_the_extra_is_named(place: Path, monkeypatch: pytes
     monkeypatch.setattr(loading, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"takes the library transformers\n  -> `pip install 'ligate\[learn\]'`"):
         merge(recipe(), "out")
+
+
+# Measured statistics
+
+
+@pytest.mark.parametrize(("method", "keyword"), [("fisher", "fisher"), ("regmean", "grams"), ("regmean_pp", "grams")])
+def test_statistics_are_measured_from_the_data(place: Path, method: str, keyword: str):
+    wanted = recipe(method)
+    del wanted["merge"]["parameters"], wanted["merge"]["base"], wanted["sources"]["base"]
+    assert check(wanted, "out").steps
+    done = merge(wanted, "out")
+    account = told("out")
+    assert account["measured"] == keyword and account["data"]["tasks"]["size"]["learning"] > 2
+    files = {f"{keyword}-{task}.safetensors" for task in TASKS}
+    assert {path.name for path in Path("out.learned").iterdir()} == {*files, "recipe.yaml"}
+    plain = {
+        name: (one + other) / 2
+        for (name, one), other in zip(weights("colour").items(), weights("size").values(), strict=True)
+    }
+    assert any(not torch.allclose(one, plain[name]) for name, one in weights("out").items())
+    heard = Heard()
+    merge(wanted, "out", overwrite=True, watch=heard)
+    assert any("used again" in note for note in heard.notes)
+    for task in TASKS:
+        (place / f"{task}.csv").unlink()
+    assert replay("out", "again").digest == done.digest
+
+
+def test_every_model_needs_a_task_to_be_measured_on(place: Path):
+    wanted = recipe("fisher")
+    del (
+        wanted["merge"]["parameters"],
+        wanted["data"]["tasks"]["size"],
+        wanted["merge"]["base"],
+        wanted["sources"]["base"],
+    )
+    assert "model `size` has no task of its name" in wrong(wanted)

@@ -13,6 +13,7 @@ from .show import say, say_json, spoken, table
 if TYPE_CHECKING:
     from ligate.core.method import Card
     from ligate.core.params import Param
+    from ligate.verbs.presets import Told
 
 
 _WHOSE = {"model": "of each", "step": "of all together"}
@@ -25,18 +26,26 @@ def methods(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the merge methods, or show one: equation, source, parameters and their limits."""
+    """List the merge methods and the presets of learned merging, or show one: equation, source, parameters, limits."""
     from ligate.verbs import methods as verb
+    from ligate.verbs import presets as learning
 
     cards = verb.cards(plugin or ())
-    if method is not None:
+    if method is not None and method.startswith("learn/"):
+        preset = learning.preset(method)
+        say_json(preset._asdict()) if json else say(_preset(preset))
+    elif method is not None:
         card = verb.card(method, plugin or ())
         say_json(verb.as_data(card)) if json else say(_full(card))
     elif json:
-        say_json([verb.as_data(card) for card in cards])
+        presets = [preset._asdict() for preset in learning.presets()]
+        say_json([*(verb.as_data(card) for card in cards), *presets])
     else:
         rows = [(card.id, card.title, _needs(card), ", ".join(card.params)) for card in cards]
         say(table(("method", "title", "needs", "parameters"), rows))
+        learned = [(one.id, one.source, one.learns_from, one.summary) for one in learning.presets()]
+        say("\nlearned from data (`data:` in a recipe, see docs/learned.md):\n")
+        say(table(("preset", "source", "learns from", ""), learned))
         say("\n`ligate methods ID` shows the equation, the source and the limits of one.")
 
 
@@ -50,6 +59,12 @@ def _full(card: Card) -> str:
     facts = f"{_needs(card)}; {'the order of the models is irrelevant' if card.symmetric else 'order matters'}"
     doc = reflect.getdoc(card.function) or ""
     return f"{card.id}: {card.title}\nsource: {card.source}\nneeds: {facts}\n\n{doc}\n\n{parameters}"
+
+
+def _preset(preset: Told) -> str:
+    rows = [(name, spoken(value)) for name, value in preset.settings.items()]
+    facts = f"source: {preset.source}\nlearns from: {preset.learns_from}"
+    return f"{preset.id}\n{facts}\n\n{preset.doc}\n\n{table(('parameter', 'default'), rows)}"
 
 
 def _needs(card: Card) -> str:

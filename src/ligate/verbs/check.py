@@ -19,6 +19,7 @@ from .canonical import Lookup
 from .given import GivenRecipe, Overrides, Size, given_bytes, given_recipe, lookup_with
 from .learning_choice import is_learned, with_idle_data_told
 from .lesson import lesson
+from .measuring import ground, is_measured
 from .preflight import Stage, bytes_needed, free_bytes
 from .undertaking import How, Undertaking, undertaking
 
@@ -119,6 +120,10 @@ def check(
 def _planned(
     recipe: Recipe, out: Path | None, how: How, lookup: Lookup
 ) -> Generator[tuple[Undertaking, Learning | None]]:
+    if is_measured(recipe, lookup):
+        with ground(recipe, out, how, lookup) as measured_on:
+            yield measured_on.job, None
+        return
     if not is_learned(recipe):
         with undertaking(with_idle_data_told(recipe, lookup), out, how, lookup) as job:
             yield job, None

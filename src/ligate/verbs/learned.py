@@ -10,15 +10,12 @@ OUT.learned/recipe.yaml           the ordinary recipe that they come to
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ligate.core.tensors import Header
-from ligate.io.ranges import cannot_write
-from ligate.io.safetensors import build_header
+from ligate.io.saving import save_tensors
 from ligate.recipe.schema import Recipe
 
 from .canonical import Located, Lookup, as_yaml, canonical
@@ -33,8 +30,22 @@ _HEAD = "# What was learned, as an ordinary recipe: merge by it as it is, or cha
 _FOR_ALL = "all"  # numbers that belong to no tensor have no name of their own
 
 Numbers = Mapping[str, "Tensor"]
-Factors = Mapping[str, tuple[Sequence[int], Callable[[], "Tensor"]]]
-"""Tensor of the result -> shape, and what makes it."""
+
+
+class Made(Mapping[str, "Tensor"]):
+    """Tensors that are made whenever they are asked for: by name, whatever makes one."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], Tensor]]) -> None:
+        self._makers = makers
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._makers[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
 
 
 class Place:
@@ -55,13 +66,12 @@ class Place:
             return None  # whatever is broken there is learned anew
         return (found, told["learned"]) if whole else None
 
-    def keep(self, numbers: Numbers, found: Outcome, made: Mapping[str, Factors], account: Mapping[str, Any]) -> None:
+    def keep(self, numbers: Numbers, found: Outcome, made: Mapping[str, Numbers], account: Mapping[str, Any]) -> None:
         """Write a finished learning; the curve, which has the key, at last."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        _write({name or _FOR_ALL: (one.shape, lambda one=one: one) for name, one in numbers.items()},
-               self.folder / "numbers.safetensors")  # fmt: skip
+        save_tensors({name or _FOR_ALL: one for name, one in numbers.items()}, self.folder / "numbers.safetensors")
         for file, factors in made.items():
-            _write(factors, self.folder / file)
+            save_tensors(factors, self.folder / file)
         told = {"key": self.key, "learned": account, "outcome": asdict(found)}
         write_text(self._curve, json.dumps(told, indent=1) + "\n")
         for state in self.folder.glob("state-*.pt*"):
@@ -73,20 +83,3 @@ class Place:
 
 def _absolute(spec: Located, label: str) -> str:
     return absolute(spec.path)
-
-
-def _write(tensors: Factors, path: Path) -> None:
-    """A file of float32 tensors, made one after the other; whole or not at all."""
-    head, _ = build_header(
-        {name: Header("F32", tuple(shape)) for name, (shape, _) in tensors.items()}, {"format": "pt"}
-    )
-    fresh = path.with_name(f".{path.name}.new")
-    try:
-        with fresh.open("wb") as file:
-            file.write(head)
-            for _, make in tensors.values():
-                file.write(make().detach().float().contiguous().numpy().tobytes())
-        os.replace(fresh, path)
-    except OSError as error:
-        fresh.unlink(missing_ok=True)
-        raise cannot_write(path, error) from None

@@ -13,7 +13,7 @@ from ligate.core.errors import InputError
 from ligate.recipe.schema import Recipe
 
 from .canonical import Lookup
-from .learned import Place
+from .learned import Made, Place
 from .learned_outcome import Outcome, ordinary, outcome
 from .learning_data import counted
 from .lesson import Lesson, lesson
@@ -52,9 +52,8 @@ def _kept(taken: Lesson, place: Place, watch: Watch) -> tuple[Outcome, dict[str,
     watch.note(_told(found))
     came, made = outcome(taken, found)
     account = _account(taken, found)
-    shapes = {name: tuple(one.shape) for name, one in taken.network.module.named_parameters()}
     factors = {
-        file: {place: (shapes[name], partial(make, name)) for name, place in taken.places.items()}
+        file: Made({tensor: partial(make, name) for name, tensor in taken.places.items()})
         for file, make in made.items()
     }
     place.keep(found.numbers, came, factors, account)

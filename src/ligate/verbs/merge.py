@@ -20,6 +20,7 @@ from .execute import Merged, execute, settle
 from .given import GivenRecipe, Overrides, Size, given_bytes, given_recipe, lookup_with
 from .learning import learned
 from .learning_choice import is_learned, with_idle_data_told
+from .measuring import is_measured, measured
 from .outcome import read_record, versions
 from .sources import absolute
 from .stamps import refuse_changed, refuse_other_versions, stamps
@@ -80,7 +81,9 @@ def merge(
     if wanted.search:
         hint = f"`ligate search RECIPE {out}` looks for the best, and merges by it."
         raise RecipeError("this recipe has a `search:`", where=str(wanted.search.place), hint=hint)
-    if is_learned(wanted):
+    if is_measured(wanted, lookup):
+        wanted = measured(wanted, Path(out), how, lookup, watch)
+    elif is_learned(wanted):
         wanted = learned(wanted, Path(out), how, lookup, watch)
     return perform(with_idle_data_told(wanted, lookup), Path(out), how, lookup, watch)
 

@@ -26,6 +26,7 @@ _ALL: tuple[Callable[[], Preset], ...] = (
     neulig,
 )
 
-PRESETS: Mapping[str, Preset] = {make.__name__: make() for make in _ALL}
+MAKERS: Mapping[str, Callable[[], Preset]] = {make.__name__: make for make in _ALL}
+PRESETS: Mapping[str, Preset] = {name: make() for name, make in MAKERS.items()}
 
-__all__ = ["PRESETS", "Preset"]
+__all__ = ["MAKERS", "PRESETS", "Preset"]
