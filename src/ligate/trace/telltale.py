@@ -33,18 +33,27 @@ _DRAWS = 4
 
 
 class Known(NamedTuple):
-    """What was measured (benchmarks/lock.py): the median over the heads of a network.
+    """What `benchmarks/lock.py` measured: the median stretch over the heads of a network.
 
     Args:
-        models: unlocked networks, of so many `roots` that were trained independently.
-        most: of any of the unlocked ones.
+        roots: networks that were trained independently of each other, or not at all.
+        most: of any of them, and of their fine-tunes.
         least: of any of their locks.
     """
 
-    models: int
     roots: int
     most: float
     least: float
+
+    @property
+    def ordinary(self) -> float:
+        """Up to here a network counts as unlocked: a third of the way."""
+        return self.most + (self.least - self.most) / 3
+
+    @property
+    def locked(self) -> float:
+        """From here on it counts as locked: two thirds of the way."""
+        return self.least - (self.least - self.most) / 3
 
 
 class Signs(NamedTuple):
@@ -65,8 +74,8 @@ class Signs(NamedTuple):
 
 
 KNOWN: Mapping[str, Known] = {
-    "invertible": Known(0, 0, 0.9, 1.2),
-    "rotary": Known(0, 0, 0.9, 1.2),
+    "invertible": Known(14, 0.32, 1.46),
+    "rotary": Known(7, 0.07, 1.31),
 }
 
 
@@ -126,10 +135,10 @@ def _judged(kind: str, found: Tensor) -> Signs:
     known, judged = KNOWN[kind], found[found.isfinite()]
     if not len(judged):
         return Signs(kind, None, 0, 0.0, "no telling", 0.0)
-    stretch, beyond = float(judged.median()), float((judged > known.most).double().mean())
+    stretch, beyond = float(judged.median()), float((judged > known.ordinary).double().mean())
     sure = 1 - 1 / (known.roots + 2)
-    if stretch >= known.least:
+    if stretch >= known.locked:
         return Signs(kind, stretch, len(judged), beyond, "locked", sure)
-    if stretch <= known.most:
+    if stretch <= known.ordinary:
         return Signs(kind, stretch, len(judged), beyond, "ordinary", sure)
     return Signs(kind, stretch, len(judged), beyond, "unclear", 0.5)
