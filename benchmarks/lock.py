@@ -16,12 +16,12 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -52,12 +52,14 @@ from lock_networks import Shape
 STORE = Path(__file__).parent.parent / "build" / "bench-lock"
 TASKS = ("section", "role")  # the locked model's, the sibling's
 TRAIN, TEST, LENGTH = 3000, 200, 48  # training as in the full tier of `ligate bench debian8`, whose networks it finds
+HOW = ("average", "arithmetic")
 LOCKS = 3  # of each network that the detector is shown
 
-LLAMA = Shape("llama", 128, 4, 2, 3, 600, 0.1, 0)
+LLAMA = Shape("llama", 128, 4, 2, 2, 300, 0.0, 2)
+TUNED = 100  # steps
 CALIBRATED = (
+    LLAMA,
     Shape("llama", 128, 4, 2, 2, 0, 0.0, 1),  # untrained
-    Shape("llama", 128, 4, 2, 2, 300, 0.0, 2),
     Shape("llama", 256, 4, 4, 1, 200, 0.1, 3),
     Shape("qwen2", 128, 4, 1, 2, 300, 0.1, 4),
     Shape("bert", 128, 4, 4, 2, 0, 0.0, 5),
@@ -74,75 +76,75 @@ HELD_OUT = (
 )
 
 
-class Merges(NamedTuple):
-    """Recipes of two siblings and their base, by what they are called here."""
-
-    average: Mapping[str, Any]
-    arithmetic: Mapping[str, Any]
+Told = Iterator[tuple[str, Any]]
+"""What was measured, as soon as it is known."""
 
 
 def main() -> None:
-    parts: dict[str, Callable[[Path], Any]] = {"minilm": minilm, "llama": llama, "signs": seen, "gaussian": gaussian}
+    parts: dict[str, Callable[[Path, Path], Told]] = {
+        "llama": llama,
+        "minilm": minilm,
+        "signs": seen,
+        "gaussian": gaussian,
+    }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=parts, action="append")
     parser.add_argument("--store", type=Path, default=STORE)
     given = parser.parse_args()
-    for name in given.only or parts:
-        work = given.store / "work" / name
+    for part in given.only or parts:
+        work = given.store / "work" / part
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        print(json.dumps({name: parts[name](given.store)}, indent=1, default=_plain), flush=True)
+        for name, value in parts[part](given.store, work):
+            print(json.dumps({part: {name: value}}, default=asdict), flush=True)
         shutil.rmtree(work)
 
 
-def minilm(store: Path) -> dict[str, Any]:
+def minilm(store: Path, work: Path) -> Told:
     """Accuracy on the tasks of both experts, in percent; `lost`: the share of a merge's gain that the lock takes."""
-    work = store / "work" / "minilm"
     corpus = facets.corpus(store)
     base, own, sibling = _experts(corpus, store)
-    locked = lock(own, work / "locked")
-    networks = {"pretrained": base, "own": own, "sibling": sibling, "own, locked": work / "locked"}
-    attacks = {one: undo_lock(work / "locked", base, work / one, by=[one], original=own) for one in ("heads", "align")}
-    by_sibling = undo_lock(work / "locked", sibling, work / "by-sibling", original=own)
-    networks |= {f"own, undone by {one}": work / one for one in attacks} | {
-        "own, undone beside the sibling": work / "by-sibling"
-    }
-    for label, one in (("", own), (", locked", work / "locked"), (", undone", work / "heads")):
-        networks |= {f"{how}{label}": _merged(how, base, one, sibling, work) for how in ("average", "arithmetic")}
     ask = partial(_accuracy, corpus, encoders.load(base))
-    accuracy = {name: ask(folder) for name, folder in networks.items()}
-    return {
-        "change": locked.change,
-        "accuracy": accuracy,
-        "lost": {how: _lost(accuracy, how) for how in ("average", "arithmetic")},
-        "checked": {name: check_lock(folder, base) for name, folder in networks.items()},
-        "undone": {**attacks, "beside the sibling": by_sibling},
-    }
+    accuracy: dict[str, dict[str, float]] = {}
+    yield "locked", lock(own, work / "locked").change
+    yield "undone by heads", undo_lock(work / "locked", base, work / "undone", original=own)
+    for name, folder in _family(base, own, sibling, work):
+        accuracy[name] = ask(folder)
+        yield f"accuracy, {name}", accuracy[name]
+    yield "lost", {how: _lost(accuracy, how) for how in HOW}
+    for name, folder in (("own", own), ("locked", work / "locked"), ("sibling", sibling), ("undone", work / "undone")):
+        yield f"{name}, checked", check_lock(folder, base)
+    yield "undone beside the sibling", undo_lock(work / "locked", sibling, original=own)
+    yield "undone by align", undo_lock(work / "locked", base, by=["align"], original=own)
 
 
-def llama(store: Path) -> dict[str, Any]:
-    """KL of the owner's next byte from that of merges, in nats per byte of its own domain."""
-    work, kept = store / "work" / "llama", store / "networks"
+def llama(store: Path, work: Path) -> Told:
+    """KL of the owner's next byte from that of merges, in nats per byte of its own domain; bits that a byte costs."""
+    kept = store / "networks"
     base = nets.trained(LLAMA, kept)
-    own, sibling = nets.tuned(LLAMA, kept, "code", 150), nets.tuned(LLAMA, kept, "prose", 150)
-    locked = lock(own, work / "locked")
-    attacks = {one: undo_lock(work / "locked", base, work / one, by=[one], original=own) for one in ("heads", "align")}
-    networks = {"base": base, "own": own, "sibling": sibling, "own, locked": work / "locked"}
-    for label, one in (("", own), (", locked", work / "locked"), (", undone", work / "heads")):
-        networks |= {f"{how}{label}": _merged(how, base, one, sibling, work) for how in ("average", "arithmetic")}
-    load = partial(_language_model, base)
-    asked = load(own)
-    return {
-        "change": locked.change,
-        "KL on code": {name: nets.divergence(asked, load(folder), "code") for name, folder in networks.items()},
-        "bits per byte of code": {name: nets.bits(load(folder), "code") for name, folder in networks.items()},
-        "bits per byte of prose": {name: nets.bits(load(folder), "prose") for name, folder in networks.items()},
-        "checked": {name: check_lock(folder, base) for name, folder in networks.items()},
-        "undone": attacks,
-    }
+    own, sibling = (nets.tuned(LLAMA, kept, domain, TUNED) for domain in ("code", "prose"))
+    yield "locked", lock(own, work / "locked").change
+    yield "undone by heads", undo_lock(work / "locked", base, work / "undone", original=own)
+    asked = _language_model(own)
+    for name, folder in _family(base, own, sibling, work):
+        model = _language_model(folder)
+        costs = {domain: nets.bits(model, domain) for domain in ("code", "prose")}
+        yield name, {"KL on code": nets.divergence(asked, model, "code"), "bits per byte": costs}
+    for name, folder in (("own", own), ("locked", work / "locked"), ("sibling", sibling), ("undone", work / "undone")):
+        yield f"{name}, checked", check_lock(folder, base)
+    yield "undone beside the sibling", undo_lock(work / "locked", sibling, original=own)
+    yield "undone by align", undo_lock(work / "locked", base, by=["align"], original=own)
 
 
-def seen(store: Path) -> dict[str, Any]:
+def _family(base: Path, own: Path, sibling: Path, work: Path) -> Iterator[tuple[str, Path]]:
+    """All networks that are asked, with the merges of the sibling with the owner's in three states."""
+    yield from (("base", base), ("own", own), ("sibling", sibling), ("own, locked", work / "locked"))
+    for how in HOW:
+        for label, one in (("", own), (", locked", work / "locked"), (", undone", work / "undone")):
+            yield how + label, _merged(how, base, one, sibling, work)
+
+
+def seen(store: Path, work: Path) -> Told:
     """The median stretch over heads: unlocked and locked; what `KNOWN` says of the networks that it was not made of."""
     found = {}
     for name, shapes in (("calibrated", CALIBRATED), ("held out", HELD_OUT)):
@@ -150,28 +152,30 @@ def seen(store: Path) -> dict[str, Any]:
         found[name] = _stretches(folders)
     corpus = facets.corpus(store)
     found["MiniLM"] = _stretches(_experts(corpus, store))
-    return {"stretch": found, "most and least": {name: _limits(each) for name, each in found.items()}, "known": KNOWN}
+    yield "stretch", found
+    yield "most and least", {name: _limits(each) for name, each in found.items()}
+    yield "known", {kind: known._asdict() for kind, known in KNOWN.items()}
 
 
-def gaussian(store: Path) -> dict[str, Any]:
+def gaussian(store: Path, work: Path) -> Told:
     """How far outputs of MiniLM and the Llama move after drawing without care, and with it."""
-    found = {}
     for name, folder in (("MiniLM", pretrained_folder(None)), ("Llama", nets.trained(LLAMA, store / "networks"))):
         with closing(open_source(str(folder), label=name)) as source:
             network = traced_network(source, architecture_of(folder, name))
             runs = Runs(architecture_of(folder, name, device="cpu"), name)
             before = runs.outputs(source, network.names)
-            alone = difference(before, runs.outputs(source, network.names, torch.bfloat16))
-            found[name] = {"bfloat16, no lock": alone}
+            yield f"{name}, bfloat16, no lock", difference(before, runs.outputs(source, network.names, torch.bfloat16))
             for how, draw in (("with care", _careful), ("gaussian", _careless)):
                 maps = draw(network)
                 shown = in_coordinates(source, Alignment(maps, Made("drawn")))
-                found[name][how] = {
-                    "float32": difference(before, runs.outputs(shown, network.names)),
-                    "bfloat16": difference(before, runs.outputs(shown, network.names, torch.bfloat16)),
-                    "worst condition": max(float(torch.linalg.cond(one.write).max()) for one in maps),
-                }
-    return found
+                yield (
+                    f"{name}, {how}",
+                    {
+                        "float32": difference(before, runs.outputs(shown, network.names)),
+                        "bfloat16": difference(before, runs.outputs(shown, network.names, torch.bfloat16)),
+                        "worst condition": max(float(torch.linalg.cond(one.write).max()) for one in maps),
+                    },
+                )
 
 
 def _careful(network: Network) -> tuple[AxisMap, ...]:
@@ -218,8 +222,8 @@ def _accuracy(corpus: Corpus, encoder: encoders.Encoder, folder: Path) -> dict[s
 
 
 def _lost(accuracy: Mapping[str, Mapping[str, float]], how: str) -> float:
-    gain = accuracy[how]["mean"] - accuracy["pretrained"]["mean"]
-    return 1 - (accuracy[f"{how}, locked"]["mean"] - accuracy["pretrained"]["mean"]) / gain
+    gain = accuracy[how]["mean"] - accuracy["base"]["mean"]
+    return 1 - (accuracy[f"{how}, locked"]["mean"] - accuracy["base"]["mean"]) / gain
 
 
 def _merged(how: str, base: Path, own: Path, sibling: Path, work: Path) -> Path:
@@ -235,7 +239,7 @@ def _merged(how: str, base: Path, own: Path, sibling: Path, work: Path) -> Path:
     return out
 
 
-def _language_model(like: Path, folder: Path) -> Any:
+def _language_model(folder: Path) -> Any:
     import transformers
 
     model = transformers.AutoModelForCausalLM.from_pretrained(folder)
@@ -276,10 +280,6 @@ def _limits(each: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, di
             one["most"] = max(one["most"], told["unlocked"])
             one["least"] = min(one["least"], *told["locked"])
     return found
-
-
-def _plain(value: Any) -> Any:
-    return asdict(value)
 
 
 if __name__ == "__main__":
