@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ligate.ops.directions import Directions, directions
+from ligate.ops.matrices import matrices
 from ligate.ops.order import rank
 
 from .merging import Weights
@@ -40,6 +42,29 @@ def elected(base: Weights, experts: Sequence[Weights], density: float = 0.2) -> 
         kept = deltas * (deltas.abs() >= bounds)
         up = kept.sum(0) >= 0
         return kept * torch.where(up, kept > 0, kept < 0)
+
+    return processed(base, experts, process)
+
+
+def orthogonal(base: Weights, experts: Sequence[Weights], share: float | None = None) -> list[Weights]:
+    """Of each task vector the strongest singular directions, made orthogonal to those of the others, as TSV-Merge does.
+
+    Their sum, each times its weight, is the rule `merge/tsv_m` with these weights. Directions are found once; they need
+    about twice the memory of the network.
+
+    Source: TSV-Merge, arXiv 2412.00081; what is no matrix counts a K-th.
+    """
+    known: dict[str, Directions] = {}
+
+    def process(name: str, deltas: Tensor) -> Tensor:
+        pair = matrices(torch.zeros_like(deltas[0]), deltas, None, "average")
+        if pair is None:
+            return deltas / len(deltas)
+        lying = pair.lying()
+        if name not in known:
+            known[name] = directions(lying, share).lighter()
+        steps = known[name].steps(lying.tuned)
+        return steps.mT if lying.over else steps
 
     return processed(base, experts, process)
 

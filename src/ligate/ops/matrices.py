@@ -78,9 +78,9 @@ def moved(pair: Matrices, steps: Iterable[Tensor], scale: float) -> Tensor:
     return (result.mT if pair.over else result).reshape(pair.given)
 
 
-def averaged(base: Tensor, tuned: Tensor, scale: float) -> Tensor:
-    """Base plus scale times the mean of the task vectors."""
-    return add_weighted(base, tuned, AddWeighted([1.0] * len(tuned), scale / len(tuned)))
+def averaged(base: Tensor, tuned: Tensor, scale: float, weights: Sequence[float] | None = None) -> Tensor:
+    """Base plus scale times the mean of the task vectors, each times its weight."""
+    return add_weighted(base, tuned, AddWeighted(list(weights or [1.0] * len(tuned)), scale / len(tuned)))
 
 
 def working_bytes(shape: Sequence[int], kernels: Kernels, squares: float) -> int:

@@ -32,15 +32,17 @@ class Outcome:
     """Args:
     weights: tensor of the result -> a weight for each model; `rest`: those of all others.
     factors: model -> name of the file with its factors; empty where weights say all.
+    method: whose weights they are, where there are no factors.
     """
 
     weights: Mapping[str, Sequence[float]]
     rest: Sequence[float]
     factors: Mapping[str, str]
+    method: str = WEIGHTED
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Outcome:
-        return cls(data["weights"], data["rest"], data["factors"])
+        return cls(data["weights"], data["rest"], data["factors"], data["method"])
 
 
 def outcome(taken: Lesson, found: Learned) -> tuple[Outcome, dict[str, Made]]:
@@ -56,8 +58,9 @@ def outcome(taken: Lesson, found: Learned) -> tuple[Outcome, dict[str, Made]]:
         coefficients, made = mask
         return Outcome(_weights(taken, coefficients), rest, dict.fromkeys(models, _file())), {_file(): made}
     told = {name: _uniform(found.by, name, shape, found.numbers, len(models)) for name, shape in _shapes(taken).items()}
-    if taken.chosen.preset.experts is None and None not in told.values():
-        return Outcome(_weights(taken, lambda name: told[name] or ()), rest, {}), {}
+    rule = taken.chosen.preset.rule
+    if (taken.chosen.preset.experts is None or rule != WEIGHTED) and None not in told.values():
+        return Outcome(_weights(taken, lambda name: told[name] or ()), rest, {}, rule), {}
     files = {model: _file(model) for model in models}
     ones = (1.0,) * len(models)
     made = {files[model]: _factors(taken, found, index) for index, model in enumerate(models)}
@@ -76,7 +79,7 @@ def ordinary(recipe: Recipe, found: Outcome, folder: Path, account: dict[str, An
     rest = [Setting("weight", value, model) for model, value in zip(step.models, found.rest, strict=True)]
     settings = (*each, *rest)
     if not found.factors:
-        step = replace(step, method=WEIGHTED, settings=(Setting("scale", 1.0), *settings))
+        step = replace(step, method=found.method, settings=(Setting("scale", 1.0), *settings))
         return replace(recipe, steps=(step,), data=None, learned=account)
     labels = {file: f"{'merge' if len(set(found.factors.values())) == 1 else model}+{_FACTOR}"
               for model, file in found.factors.items()}  # fmt: skip

@@ -10,6 +10,7 @@ from .concrete import concrete, dam, dam_answers
 from .expert_merging import expert_merging, expert_merging_pp
 from .neulig import neulig
 from .preset import Preset
+from .tsv import tsv_agreement
 
 _ALL: tuple[Callable[[], Preset], ...] = (
     adamerging_task,
@@ -24,6 +25,7 @@ _ALL: tuple[Callable[[], Preset], ...] = (
     expert_merging,
     expert_merging_pp,
     neulig,
+    tsv_agreement,
 )
 
 MAKERS: Mapping[str, Callable[[], Preset]] = {make.__name__: make for make in _ALL}

@@ -27,6 +27,7 @@ class Preset:
         source: where the choices come from; `inputs`: what its authors learn from.
         prior: what is expected of the numbers whatever the tasks say.
         experts: what is made of the experts before their merge is learned; none: they are taken as they are.
+        rule: the ordinary rule that does the same with the numbers as its weights.
         then: the next stage, which may depend on what this one has learned: (this preset, base, experts as they are
             merged, learned) -> the preset of the next stage. None: this is the last.
     """
@@ -38,6 +39,7 @@ class Preset:
     inputs: str = "unlabelled"
     prior: Prior | None = None
     experts: Experts | None = None
+    rule: str = "merge/task_arithmetic"
     then: Callable[[Preset, Weights, Sequence[Weights], Learned], Preset] | None = None
 
     def learned(

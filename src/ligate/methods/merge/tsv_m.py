@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
-
-import torch
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from ligate.core.method import Site, Stat, method
-from ligate.core.params import Range
-from ligate.core.spare import side_by_side
+from ligate.core.params import PerModel, Range
+from ligate.ops.directions import Directions
+from ligate.ops.directions import directions as directions_of
 from ligate.ops.fitting import with_base
-from ligate.ops.matrices import Matrices, averaged, matrices, moved, working_bytes
+from ligate.ops.matrices import averaged, matrices, moved, working_bytes
 from ligate.ops.notebook import complete
-from ligate.ops.spectrum import gram, inverse_root, orthogonal, parts, spectrum
+from ligate.ops.rows import per_model
+from ligate.ops.spectrum import parts
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-class Directions(NamedTuple):
-    """How task vectors [m, n] become a step: `mix` times the stack of each one's `readers` times it."""
-
-    readers: Sequence[Tensor]  # per task [r_k, m]: times the task vector, its right singular vectors
-    mix: Tensor  # [m, sum of r_k]
-    kept: Sequence[float]  # per task, the share of its squared norm that its directions have
-
-    def step(self, pair: Matrices, part: slice) -> Tensor:
-        return self.mix @ self.right(pair, part)
-
-    def right(self, pair: Matrices, part: slice) -> Tensor:
-        return torch.cat([reader @ pair.task(k, part) for k, reader in enumerate(self.readers)])
 
 
 def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
@@ -38,27 +24,13 @@ def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
 
     def observe(state: None, base: Tensor, tuned: Tensor, *, site: Site, **_: Any) -> Directions | None:
         pair = matrices(base, tuned, site, params["kernels"])
-        return None if pair is None else _directions(pair.lying(), params["share"])
+        return None if pair is None else directions_of(pair.lying(), params["share"])
 
     return (Stat("directions", "tensor", lambda models: None, observe, lambda a, b: b, lambda found: found, _told),)
 
 
 def _told(found: Directions | None) -> Mapping[str, Any]:
     return {} if found is None else {"rank": [len(one) for one in found.readers], "kept": list(found.kept)}
-
-
-def _directions(pair: Matrices, share: float | None) -> Directions:
-    models, rank = len(pair.tuned), min(pair.shape)
-    share = 1 / models if share is None else share
-    count = max(1, int(rank * share)) if share > 0 else 0
-    found = side_by_side(lambda k: spectrum(gram(pair.blocks(k))).top(count), range(models))
-    readers = [one.vectors.T / one.values[:, None] for one in found]
-    values = torch.cat([one.values for one in found])
-    raw = Directions(readers, values, [one.kept for one in found])
-    overlap = gram(raw.right(pair, part) for part in parts(pair.shape))  # of the right singular vectors
-    across = torch.cat([one.vectors for one in found], dim=1)
-    left, root = side_by_side(lambda find: find(), (lambda: orthogonal(across), lambda: inverse_root(overlap)))
-    return raw._replace(mix=(left * values) @ root)
 
 
 def _scratch(params: Mapping[str, Any], shape: tuple[int, ...], models: int) -> int:
@@ -84,6 +56,7 @@ def tsv_m(
     *,
     site: Site | None = None,
     directions: Directions | None = None,
+    weight: Annotated[float | Sequence[float], Range(), PerModel()] = 1.0,
     scale: Annotated[float, Range()] = 1.0,
     share: Annotated[float | None, Range(0, 1)] = None,
     kernels: Literal["average", "fold"] = "average",
@@ -93,14 +66,14 @@ def tsv_m(
     .. math::
         \tau_k = \theta_k - \theta_0 \approx U_k \Sigma_k V_k^\top \ (r \text{ largest}), \quad
         U = [U_1 \dots U_K],\ V = [V_1 \dots V_K],\ \Sigma = \operatorname{diag}(\Sigma_1 \dots \Sigma_K), \\
-        \theta = \theta_0 + \lambda\, U (U^\top U)^{-1/2}\, \Sigma\, (V^\top V)^{-1/2} V^\top
+        \theta = \theta_0 + \lambda\, U (U^\top U)^{-1/2}\, W \Sigma\, (V^\top V)^{-1/2} V^\top
 
-    with :math:`\lambda` = ``scale`` and r = ``share`` times the smaller side of the matrix, rounded down but at least
-    one; without a ``share`` it is 1/K. Vectors and scalars are averaged, and so are tensors of more than two axes,
-    unless ``kernels: fold`` takes them for matrices of the first axis by all others.
+    with :math:`\lambda` = ``scale``, W the ``weight`` of each direction's task, and r = ``share`` times the smaller side of the matrix, rounded down but at least
+    one; without a ``share`` it is 1/K. Vectors and scalars are averaged, each times its weight, and so are tensors of more
+    than two axes, unless ``kernels: fold`` takes them for matrices of the first axis by all others.
 
     Shapes: ``base`` [*S]; ``tuned`` [K, *S] for K models, float; returns [*S]. Dtypes are the engine's.
-    Source: arXiv:2412.00081 and its official code (r, averages, no weights); ``kernels: fold`` is an addition.
+    Source: arXiv:2412.00081 and its official code (r, averages); ``weight`` and ``kernels: fold`` are additions.
     Differs: computed in float64 by way of Gram matrices; singular values below 1e-6 of the largest (1e-8 in small
         matrices) count as zero. Where tasks share directions exactly, the inverse roots are pseudo-inverses; the
         official code fills such gaps with arbitrary directions. With more models than the smaller side it keeps
@@ -118,11 +91,12 @@ def tsv_m(
             [0., 2.]])
     """
     with_base(base, tuned, where="merge/tsv_m")
+    weights = per_model(weight, len(tuned), name="weight")
     pair = matrices(base, tuned, site, kernels)
     if pair is None:
-        return averaged(base, tuned, scale)
+        return averaged(base, tuned, scale, weights)
     pair = pair.lying()
     known = complete(_stats({"share": share, "kernels": kernels}), base, tuned, site, {"directions": directions})
     found: Directions = known["directions"]
-    steps = (found.step(pair, part) for part in parts(pair.shape))
-    return moved(pair, steps, scale)
+    mix = found.mix(weights)
+    return moved(pair, (mix @ found.right(pair, part) for part in parts(pair.shape)), scale)

@@ -53,6 +53,24 @@ def test_as_the_equation_says(shape, share):
     np.testing.assert_allclose(merged.numpy(), expected, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("shape", [(12, 31), (31, 12), (7,), (4, 3, 2)])
+def test_steps_add_up_by_their_weights(shape):
+    base, tau = drawn(*shape), drawn(3, *shape, seed=1)
+    alone = [tsv_m(base, base + tau, weight=[float(k == own) for k in range(3)]) - base for own in range(3)]
+    weights = [0.5, -2.0, 1.5]
+    merged = tsv_m(base, base + tau, weight=weights, scale=0.7)
+    expected = base + 0.7 * sum(one * step for one, step in zip(weights, alone, strict=True))
+    torch.testing.assert_close(merged, expected)
+
+
+def test_the_step_of_one_task_has_its_singular_values():
+    tau = drawn(3, 12, 31, seed=1)
+    alone = tsv_m(torch.zeros(12, 31, dtype=DOUBLE), tau, weight=[0.0, 2.0, 0.0])
+    own, all_of_it = (torch.linalg.svdvals(each) for each in (alone, tau[1]))
+    torch.testing.assert_close(own[:4], 2 * all_of_it[:4])
+    assert own[4:].abs().max() < 1e-9
+
+
 def test_low_rank_tasks_keep_what_they_have():
     tau = drawn(2, 20, 2) @ drawn(2, 2, 30, seed=1)
     merged = tsv_m(torch.zeros(20, 30, dtype=DOUBLE), tau, share=1)

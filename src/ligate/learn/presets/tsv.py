@@ -1,0 +1,26 @@
+"""TSV-Merge, arXiv 2412.00081, with weights that are learned."""
+
+from __future__ import annotations
+
+from ligate.learn.gradient import Adam
+from ligate.learn.objectives import Agreement
+from ligate.learn.parametrisations import Coefficients
+from ligate.learn.processed import orthogonal
+
+from .preset import Preset
+
+
+def tsv_agreement() -> Preset:
+    """A weight for each expert and tensor of TSV-Merge, with which each task is answered as its own expert would.
+
+    No published system: AdaMerging's weights (arXiv 2310.02575) for TSV-Merge's directions, learned from what Expert
+    Merging (arXiv 2509.25712) learns from. No labels.
+    """
+    return Preset(
+        Coefficients("tensor", 1.5),
+        Agreement(),
+        Adam(80, 6e-3, look=20, cosine=True),
+        "TSV-Merge, arXiv 2412.00081, with learned weights",
+        experts=orthogonal,
+        rule="merge/tsv_m",
+    )
