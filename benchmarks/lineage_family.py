@@ -63,7 +63,7 @@ TUNED: Mapping[str, tuple[str, Tuning]] = {
     "a": ("root", Tuning(1, 1.0, 3)),
     "b": ("root", Tuning(2, 0.5, 2, decay=0.01)),
     "c": ("root", Tuning(3, 2.0, 3, rank=4)),
-    "d": ("root", Tuning(2, 1.0, 2)),
+    "d": ("root", Tuning(6, 1.0, 2)),
     "a1": ("a", Tuning(4, 0.5, 3)),
     "a2": ("a", Tuning(5, 2.0, 2, rank=4)),
     "b1": ("b", Tuning(3, 1.0, 2, decay=0.01)),
@@ -199,10 +199,11 @@ def _seed(*parts: object) -> int:
 _CHANGES: Sequence[Callable[[Tensor], Tensor]] = (
     lambda images: images,
     lambda images: images.rot90(1, (1, 2)),
-    lambda images: 1 - images,
     lambda images: images.flip(2),
     lambda images: torch.nn.functional.pad(images, (2, 0, 2, 0))[:, :8, :8],
     lambda images: images.transpose(1, 2),
+    lambda images: images.rot90(2, (1, 2)),
+    lambda images: torch.nn.functional.pad(images, (0, 2, 0, 2))[:, 2:, 2:],
 )
 
 
@@ -245,9 +246,15 @@ def _descend(
     if tuning.rank:
         for name, weight in network.named_parameters():
             weight.requires_grad_(False)
-            if weight.ndim >= 2 and min(weight.shape[0], weight[0].numel()) > tuning.rank and any(o in name for o in only):
+            if (
+                weight.ndim >= 2
+                and min(weight.shape[0], weight[0].numel()) > tuning.rank
+                and any(o in name for o in only)
+            ):
                 down = nn.Parameter(torch.randn(tuning.rank, weight[0].numel()) / weight[0].numel() ** 0.5)
-                pairs.append((weight, weight.detach().clone(), nn.Parameter(torch.zeros(len(weight), tuning.rank)), down))
+                pairs.append(
+                    (weight, weight.detach().clone(), nn.Parameter(torch.zeros(len(weight), tuning.rank)), down)
+                )
     learned = [each for _, _, up, down in pairs for each in (up, down)] or list(network.parameters())
     optimizer = torch.optim.AdamW(learned, lr=tuning.rate * rate * (4 if pairs else 1), weight_decay=tuning.decay)
     for batch in batches:
@@ -258,7 +265,11 @@ def _descend(
         optimizer.zero_grad()
         loss(batch).backward()
         for weight, _, up, down in pairs:  # d loss / d (up @ down) is the gradient of the weight
-            slope = weight.grad.reshape(len(weight), -1) if weight.grad is not None else torch.zeros(len(weight), down.shape[1])
+            slope = (
+                weight.grad.reshape(len(weight), -1)
+                if weight.grad is not None
+                else torch.zeros(len(weight), down.shape[1])
+            )
             up.grad, down.grad = slope @ down.detach().T, up.detach().T @ slope
         optimizer.step()
     for weight, start, up, down in pairs:
@@ -274,13 +285,16 @@ _MODULES: Sequence[Sequence[str]] = (
     ("logging", "fractions", "ast", "zipfile"),
     ("datetime", "pathlib", "subprocess", "statistics"),
     ("typing", "http", "json", "multiprocessing"),
+    ("enum", "csv", "configparser", "inspect"),
 )
 _TOKENS, _BATCH, _STEPS = 24, 16, 14
 
 
 def minilm_kin(model: str | None = None) -> Kin:
     encoder = load(pretrained_folder(model))
-    root = {name: value.detach().clone() for name, value in encoder.model.state_dict().items() if value.is_floating_point()}
+    root = {
+        name: value.detach().clone() for name, value in encoder.model.state_dict().items() if value.is_floating_point()
+    }
     ids = {"input_ids": torch.tensor([[1, 2, 3, 4]]), "attention_mask": torch.ones(1, 4, dtype=torch.long)}
     groups = symmetries(encoder.model, (), ids).groups
     return Kin(root, lambda state, tuning, seed: _tune_minilm(encoder, state, tuning, seed), groups)

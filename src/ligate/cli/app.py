@@ -26,6 +26,7 @@ from .replay import replay
 from .resume import resume
 from .search import search
 from .show import say
+from .trace import trace
 from .verify import verify
 
 app = typer.Typer(
@@ -71,6 +72,7 @@ for verb in (
     align,
     extract_lora,
     lock,
+    trace,
     resume,
     verify,
     replay,
