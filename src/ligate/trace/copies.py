@@ -61,9 +61,8 @@ def _kind(samples: Sequence[Sample], copy: int, original: int) -> Kind | None:
 
 
 def _pair(each: Sample, one: int, other: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    shape = each.rows, each.columns
-    return tuple(each.values[each.holders.index(model)].reshape(shape) for model in (one, other))  # pyright:
-    ignore[reportReturnType]
+    a, b = (each.values[each.holders.index(model)].reshape(each.rows, each.columns) for model in (one, other))
+    return a, b
 
 
 def _share(parts: Sequence[NDArray[np.bool_]]) -> float:
