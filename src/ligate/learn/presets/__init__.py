@@ -10,7 +10,7 @@ from .concrete import concrete, dam, dam_answers
 from .expert_merging import expert_merging, expert_merging_pp
 from .neulig import neulig
 from .preset import Preset
-from .tsv import tsv_agreement
+from .tsv import tsv_agreement, tsv_labels
 
 _ALL: tuple[Callable[[], Preset], ...] = (
     adamerging_task,
@@ -26,6 +26,7 @@ _ALL: tuple[Callable[[], Preset], ...] = (
     expert_merging_pp,
     neulig,
     tsv_agreement,
+    tsv_labels,
 )
 
 MAKERS: Mapping[str, Callable[[], Preset]] = {make.__name__: make for make in _ALL}

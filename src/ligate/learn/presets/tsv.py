@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ligate.learn.gradient import Adam
-from ligate.learn.objectives import Agreement
+from ligate.learn.objectives import Agreement, CrossEntropy, Mixed
 from ligate.learn.parametrisations import Coefficients
 from ligate.learn.processed import orthogonal
 
@@ -24,3 +26,8 @@ def tsv_agreement() -> Preset:
         experts=orthogonal,
         rule="merge/tsv_m",
     )
+
+
+def tsv_labels() -> Preset:
+    """The same, and the classes that are right as well: for a few examples with labels."""
+    return replace(tsv_agreement(), objective=Mixed({Agreement(): 1.0, CrossEntropy(): 1.0}), inputs="few labels")
