@@ -65,9 +65,9 @@ class Branching:
 class _Tree:
     """Parents of trained models under one root, and their worth."""
 
-    def __init__(self, problem: _Problem, root: int) -> None:
+    def __init__(self, problem: _Problem, root: int, *, patient: bool) -> None:
         self.problem, self.root = problem, root
-        self.parents = problem.shortest(root)
+        self.parents = problem.shortest(root, patient=patient)
         self.children: dict[int, set[int]] = {}
         for child, parent in self.parents.items():
             self.children.setdefault(parent, set()).add(child)
@@ -153,8 +153,8 @@ class _Problem:
         youngest: int | None,
     ) -> None:
         self.costs, self.fixed, self.youngest = costs, fixed, youngest
-        self.models = len(squared)
-        self.trained = [model for model in range(self.models) if model not in fixed]
+        self._all = range(len(squared))
+        self.trained = [model for model in self._all if model not in fixed]
         self.cosines = _cosines(squared)
         self._near = {
             child: [one for one in np.argsort(costs[child], kind="stable").tolist() if one not in (child, youngest)][
@@ -168,8 +168,12 @@ class _Problem:
         own = [one for one in self._near[child] if child not in self.fixed.get(one, Fixed(())).parents]
         return own[:_TRIED]
 
-    def shortest(self, root: int) -> dict[int, int]:
-        """Prim's tree from a root; merges and copies join when all that they were made from has."""
+    def shortest(self, root: int, *, patient: bool) -> dict[int, int]:
+        """Prim's tree from a root; merges and copies join when all that they were made from has.
+
+        Patient: a model joins not when it is near, but when it has little nearer to wait for, such as a merge.
+        """
+        waits = np.array([self.costs[one, self._near[one][0]] if self._near.get(one) else 0.0 for one in self._all])
         reached, parents = {root}, dict[int, int]()
         waiting = [model for model in self.trained if model != root]
         while True:
@@ -177,7 +181,7 @@ class _Problem:
             if not waiting:
                 return parents
             known = sorted(reached - {self.youngest})
-            table = self.costs[np.ix_(waiting, known)]
+            table = self.costs[np.ix_(waiting, known)] - (waits[waiting, None] if patient else 0.0)
             child, parent = np.unravel_index(int(np.argmin(table)), table.shape)
             parents[waiting[int(child)]] = known[int(parent)]
             reached.add(waiting.pop(int(child)))
@@ -207,9 +211,7 @@ def branching(
         youngest: who has no children.
     """
     problem = _Problem(squared, costs, fixed, youngest)
-    trees = [_Tree(problem, root) for root in problem.central()]
-    for tree in trees:
-        tree.climb()
+    trees = [_climbed(problem, root) for root in problem.central()]
     worth = np.array([tree.worth + tree.orders() for tree in trees])
     best = trees[int(np.argmax(worth))]
     chance = np.exp(_TEMPER * (worth - worth.max()))
@@ -217,6 +219,14 @@ def branching(
     forward = {child: _forward(best, child, roots) for child in best.parents}
     margins = {child: -max((gain for gain, _ in best.moves(child)), default=-np.inf) for child in best.parents}
     return Branching(best.root, dict(best.parents), roots, forward, margins)
+
+
+def _climbed(problem: _Problem, root: int) -> _Tree:
+    """The better of two climbs: from the shortest tree, and from a patient one."""
+    both = [_Tree(problem, root, patient=patient) for patient in (False, True)]
+    for tree in both:
+        tree.climb()
+    return max(both, key=lambda tree: tree.worth)
 
 
 def _forward(tree: _Tree, child: int, roots: Mapping[int, float]) -> float:

@@ -30,15 +30,23 @@ class Copy(NamedTuple):
 
 
 def copies(
-    samples: Sequence[Sample], members: Sequence[int], squared: NDArray[np.float64], near: float = 0.2
+    samples: Sequence[Sample],
+    members: Sequence[int],
+    squared: NDArray[np.float64],
+    moved: frozenset[int] = frozenset(),
+    near: float = 0.2,
 ) -> dict[int, Copy]:
-    """Copy -> its original and how it was made; numbers are places among the members. Of equal ones the first is it."""
+    """Copy -> its original and how it was made; numbers are places among the members.
+
+    Of equal ones the original is the first that was not reordered (`moved` has the models that were).
+    """
     found: dict[int, Copy] = {}
     for model in range(len(members)):
         closest = np.argsort(squared[model], kind="stable")
         for one in (int(each) for each in closest if each != model and squared[model, each] < near):
             kind = _kind(samples, members[model], members[one])
-            if kind and (kind != "copied" or one < model) and found.get(one, _NOBODY).parent != model:
+            older = (members[one] in moved, one) < (members[model] in moved, model)
+            if kind and (kind != "copied" or older) and found.get(one, _NOBODY).parent != model:
                 found[model] = Copy(one, kind)
                 break
     return found

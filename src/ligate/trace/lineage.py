@@ -93,16 +93,20 @@ def lineage(
         if len(members) == 1:
             found[members[0]] = Descent(members[0], "alone")
         else:
-            found |= family(clan(gathered, members), kept, cosine, youngest)
+            found |= family(clan(gathered, members), kept, cosine, frozenset(moved), youngest)
     descents = tuple(found[model] for model in range(len(sources)))
     return Lineage(descents, tuple(families), cosine, tuple(lost), frozenset(moved))
 
 
 def family(
-    related: Clan, kept: Sequence[Sample], cosine: np.ndarray, youngest: int | None = None
+    related: Clan,
+    kept: Sequence[Sample],
+    cosine: np.ndarray,
+    moved: frozenset[int] = frozenset(),
+    youngest: int | None = None,
 ) -> dict[int, Descent]:
     """The descent of every member of one family, by the numbers of the models."""
-    copied = copies(kept, related.members, related.squared)
+    copied = copies(kept, related.members, related.squared, moved)
     linear = {model: each for model, each in linear_merges(related.squared).items() if model not in copied}
     known: dict[int, Sequence[int]] = {model: [each.parent] for model, each in copied.items()}
     known |= {model: list(each.weights) for model, each in linear.items()}

@@ -145,7 +145,8 @@ def test_a_false_claim_of_weights_and_of_parents_is_found(tmp_path: Path):
 
 def _merged(folder: Path, name: str, models: tuple[str, str], weights: tuple[int, int]) -> Path:
     sources = ", ".join(f"{each}: {folder / each}" for each in models)
-    rule = f"method: linear, models: [{', '.join(models)}], parameters: {{weight: {list(weights)}}}"
+    weight = ", ".join(f"{each}: {value}" for each, value in zip(models, weights, strict=True))
+    rule = f"method: linear, models: [{', '.join(models)}], parameters: {{weight: {{{weight}}}}}"
     (folder / f"{name}.yaml").write_text(f"sources: {{{sources}}}\nmerge: {{{rule}}}")
     merge(folder / f"{name}.yaml", folder / name)
     return folder / name
