@@ -89,7 +89,7 @@ class _Tree:
         """(gain, parent) of every other parent that the child could have."""
         old, found = self.parents[child], list[tuple[float, int]]()
         for parent in self.problem.near(child):
-            if parent != old and not self._below(parent, child):
+            if parent != old and not self.below(parent, child):
                 around = {old, parent, child}
                 before = sum(map(self._at, around)) - _COST * self.problem.costs[child, old] + self._whole()
                 self._move(child, parent)
@@ -103,8 +103,8 @@ class _Tree:
         fixed = self.problem.fixed.get(model)
         return list(fixed.parents) if fixed else [self.parents[model]] if model in self.parents else []
 
-    def _below(self, model: int, ancestor: int) -> bool:
-        return model == ancestor or any(self._below(one, ancestor) for one in self.origins(model))
+    def below(self, model: int, ancestor: int) -> bool:
+        return model == ancestor or any(self.below(one, ancestor) for one in self.origins(model))
 
     def _move(self, child: int, parent: int) -> None:
         self.children[self.parents[child]].discard(child)
@@ -128,7 +128,7 @@ class _Tree:
         wrong = 0
         for each in self.problem.fixed.values():
             if each.base is not None:
-                wrong += sum(not self._below(parent, each.base) for parent in each.parents)
+                wrong += sum(not self.below(parent, each.base) for parent in each.parents)
         return -_AGAINST * wrong
 
     def orders(self) -> float:
@@ -231,7 +231,7 @@ def _climbed(problem: _Problem, root: int) -> _Tree:
 
 def _forward(tree: _Tree, child: int, roots: Mapping[int, float]) -> float:
     """What the roots that are not below the child weigh together."""
-    return sum(share for root, share in roots.items() if not tree._below(root, child))  # noqa: SLF001
+    return sum(share for root, share in roots.items() if not tree.below(root, child))
 
 
 def _cosines(squared: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -76,7 +76,7 @@ def _nats(sample: Sample, members: Sequence[int]) -> NDArray[np.float64]:
 def making(clan: Clan, samples: Sequence[Sample], child: int, parent: int) -> Making:
     """What kind of change leads from one to the other."""
     part = clan.parts[:, child, parent]
-    changed = np.flatnonzero(part > _EQUAL)
+    changed = np.flatnonzero(part > _EQUAL).tolist()
     ranks = {
         each: _rank(_sample_of(clan, samples, each), clan.members[child], clan.members[parent]) for each in changed
     }
@@ -95,7 +95,7 @@ def _freedom(clan: Clan, samples: Sequence[Sample]) -> NDArray[np.float64]:
     freedom = np.broadcast_to(clan.sizes[:, None, None], clan.parts.shape).copy()
     equal = clan.parts <= _EQUAL
     for i, j in zip(*np.nonzero(np.triu(equal.any(0), 1)), strict=True):
-        for tensor in np.flatnonzero(clan.parts[:, i, j] > _EQUAL):
+        for tensor in np.flatnonzero(clan.parts[:, i, j] > _EQUAL).tolist():
             sample = _sample_of(clan, samples, tensor)
             rank = _rank(sample, clan.members[i], clan.members[j])
             if rank:

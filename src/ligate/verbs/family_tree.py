@@ -50,7 +50,7 @@ def data(traced: Traced) -> dict[str, Any]:
             "path": each.path,
             "kind": each.kind,
             "family": each.family,
-            "parents": [link._asdict() if hasattr(link, "_asdict") else vars(link) for link in each.parents],
+            "parents": [vars(link) for link in each.parents],
             "reordered": each.reordered,
             "change": {"rank": each.rank, "equal": each.equal, "changed": each.changed, "foreign": each.foreign},
             "record": list(each.record),
