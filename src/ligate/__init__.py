@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ligate.verbs.replay import replay
     from ligate.verbs.search import search
     from ligate.verbs.state_dicts import merge_modules, merge_state_dicts
+    from ligate.verbs.trace import trace_child, trace_tree
     from ligate.verbs.verify import verify
 
 _HOMES = {
@@ -77,6 +78,7 @@ _HOMES = {
     "verbs.replay": ("replay",),
     "verbs.search": ("search",),
     "verbs.state_dicts": ("merge_modules", "merge_state_dicts"),
+    "verbs.trace": ("trace_child", "trace_tree"),
     "verbs.verify": ("verify",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -113,6 +115,8 @@ __all__ = [
     "replay",
     "resume",
     "search",
+    "trace_child",
+    "trace_tree",
     "undo_lock",
     "unlock",
     "verify",
