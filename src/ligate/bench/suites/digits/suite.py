@@ -2,7 +2,8 @@
 
 Two networks that answer equally well have their hidden units in different orders, so the average of their weights knows
 little: the loss has a barrier between them. The suite measures it for MLPs, convolutional networks and vision
-transformers, beside what the same two networks say when they vote. Rows of `digits_aligners` try to remove it.
+transformers, beside what the same two networks say when they vote. Rows of `aligners` try to remove it; rows of
+`learned` go on where the best of them ends.
 
 Pairs of different widths have no straight line between them. They are on a paper of their own: their parents, their
 votes, and what rows of `widths` make of the two.
@@ -12,10 +13,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,8 +26,10 @@ from ligate.bench.suite import ACCURACY, TEST, Paper, Request, Scale, State, Tas
 from ligate.bench.suites.digits import data as digits_data
 from ligate.bench.suites.digits.aligners import ALIGNERS, Alignment, Mend
 from ligate.bench.suites.digits.data import CLASSES, digits
+from ligate.bench.suites.digits.learned import LEARNINGS, START, Learning, learned
 from ligate.bench.suites.digits.networks import Architecture, Kind, Lesson, kept, logits, seed_of, train, training_key
-from ligate.bench.suites.digits.paths import SHARES, Walk, between, walk
+from ligate.bench.suites.digits.pairs import Pair, name_of
+from ligate.bench.suites.digits.paths import SHARES, Walk, walk
 from ligate.bench.suites.digits.widths import FUSIONS, TUNING, Fusion, Member
 from ligate.bench.weights import read_weights, write_weights
 from ligate.core.errors import LigateError, RecipeError
@@ -74,32 +76,13 @@ _VOTES: Mapping[str, tuple[str, Callable[[Tensor], Tensor]]] = {
 }
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two networks that began at different random weights, alike or of different widths."""
+class Made(NamedTuple):
+    """One network of a pair, which questions it answers right, the seconds it took, and what else is told of it."""
 
-    left: Architecture
-    right: Architecture
-    states: tuple[State, State]
-
-    @property
-    def alike(self) -> bool:
-        return self.left == self.right
-
-    @property
-    def name(self) -> str:
-        return _name(self.left, self.right)
-
-    @property
-    def parameters(self) -> int:
-        """Of both networks."""
-        return sum(value.numel() for state in self.states for value in state.values())
-
-    @cached_property
-    def logits(self) -> tuple[Tensor, Tensor]:
-        images = digits()["test"].images
-        first, second = self.states
-        return logits(self.left, first, images).double(), logits(self.right, second, images).double()
+    state: State
+    right: Tensor
+    seconds: float
+    extras: Mapping[str, float]
 
 
 def play(request: Request, tell: Teller) -> Results:
@@ -113,6 +96,7 @@ def play(request: Request, tell: Teller) -> Results:
     asked = _asked_for(request)
     aligned = {name: ALIGNERS[name] for name in asked if name in ALIGNERS}
     fused = {name: FUSIONS[name] for name in asked if name in FUSIONS}
+    taught = {name: LEARNINGS[name] for name in asked if name in LEARNINGS}
     cells: dict[str, list[Cell]] = {name: [] for name in ("parents", *_VOTES, *asked)}
     paths: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for seed in request.seeds:
@@ -120,14 +104,20 @@ def play(request: Request, tell: Teller) -> Results:
         cells["parents"].append(_answered(seed, pairs, _parents, networks=1))
         for name, (_, share) in _VOTES.items():
             cells[name].append(_answered(seed, pairs, partial(_together, share), networks=2))
+        alike = [pair for pair in pairs if pair.alike]
         for name, alignment in aligned.items():
-            cell, walked = _walked(seed, [pair for pair in pairs if pair.alike], name, alignment, request, tell)
+            cell, walked = _walked(seed, alike, name, alignment, request, tell)
             cells[name].append(cell)
             for task, path in walked.items():
                 told = {"seed": seed, "loss": list(path.losses), "accuracy": path.accuracies}
                 paths.setdefault(task, {}).setdefault(name, []).append(told)
         for name, fusion in fused.items():
-            cells[name].append(_fused(seed, [pair for pair in pairs if not pair.alike], name, fusion, request, tell))
+            unlike = [pair for pair in pairs if not pair.alike]
+            fuse = partial(_fuse, request, f"{name}-{seed}", seed, fusion)
+            cells[name].append(_made(seed, unlike, WIDTHS, (name, fusion.title), fuse, request, tell))
+        for name, learning in taught.items():
+            learn = partial(_learn, learning)
+            cells[name].append(_made(seed, alike, TEST, (name, learning.title), learn, request, tell))
     papers = _papers(request.tier)
     return Results(
         suite=request.suite,
@@ -137,7 +127,7 @@ def play(request: Request, tell: Teller) -> Results:
         metric=ACCURACY,
         tasks=[Task(task, None, CLASSES) for paper in papers.values() for task in paper.sources],
         papers=papers,
-        rows=_rows(cells, aligned, fused),
+        rows=_rows(cells, {**aligned, **taught, **fused}),
         facts=_facts(),
         digest=_digest(papers),
         seconds=time.perf_counter() - began,
@@ -145,14 +135,14 @@ def play(request: Request, tell: Teller) -> Results:
     )
 
 
-_LONG = ("straight-through-repair",)
+_LONG = (START, *LEARNINGS)
 """Rows that the smoke tier has no time for, unless they are asked for."""
 
 
 def _asked_for(request: Request) -> list[str]:
     if request.model is not None:
         raise RecipeError("digits trains its own networks from random weights", where="--model", hint="leave it out.")
-    known = [*ALIGNERS, *FUSIONS]
+    known = [*ALIGNERS, *LEARNINGS, *FUSIONS]
     usual = [name for name in known if request.tier != "smoke" or name not in _LONG]
     names = usual if request.methods is None else list(request.methods)
     for name in names:
@@ -170,7 +160,7 @@ def _trained(request: Request, seed: int, tell: Teller) -> list[Pair]:
     kinds = [*((one, one) for one in ALIKE[request.tier]), *UNLIKE[request.tier]]
     pairs: list[Pair] = []
     for number, (left, right) in enumerate(kinds):
-        tell.counts(f"seed {seed}: {_name(left, right)}", number, len(kinds))
+        tell.counts(f"seed {seed}: {name_of(left, right)}", number, len(kinds))
         states = _network(request, left, seed, "first"), _network(request, right, seed, "second")
         pairs.append(Pair(left, right, states))
     tell.counts(f"seed {seed}", len(kinds), len(kinds))
@@ -192,10 +182,6 @@ def _tuned(request: Request, architecture: Architecture, start: State, own: int,
     key = training_key(architecture, TUNING, own, begins)
     label = f"{label}-{architecture.name}"
     return kept(request.store, label, key, len(data), lambda: train(architecture, start, data, TUNING, own))
-
-
-def _name(left: Architecture, right: Architecture) -> str:
-    return left.name if left == right else f"{left.name} + {right.name}"
 
 
 # Answers
@@ -232,17 +218,12 @@ def _walked(
     seconds = 0.0
     try:
         for pair in [pair for pair in pairs if pair.left.kind in alignment.kinds]:
-            first, second = pair.states
-            began = time.perf_counter()
-            images = digits()["train"].images
+            aligned = pair.aligned(alignment)
+            seconds += aligned.seconds
             with one_processor():
-                aligned = alignment.align(first, second, pair.left, images)
-                mend = alignment.mend(first, aligned, pair.left, images) if alignment.mend else None
-                seconds += time.perf_counter() - began
-                paths[pair.name] = _path(pair.left, first, aligned, mend)
+                paths[pair.name] = _path(pair.left, pair.states[0], aligned.state, aligned.mend)
             if request.keep:
-                middle = between(first, aligned, 0.5)
-                write_weights(mend(middle, 0.5) if mend else middle, _kept_at(request, seed, name, pair))
+                write_weights(pair.middle(aligned), _kept_at(request, seed, name, pair))
     except Exception as error:  # an aligner may be anybody's code: its failure is a row of the table, not the end
         return _failed(seed, alignment.title, error, tell), {}
     stored = sum(pair.parameters for pair in pairs if pair.name in paths) // 2
@@ -251,28 +232,58 @@ def _walked(
     return Cell(seed, {TEST: midpoints}, cost=Cost(stored, 1, seconds), extras=barriers), paths
 
 
-def _fused(seed: int, pairs: Sequence[Pair], name: str, fusion: Fusion, request: Request, tell: Teller) -> Cell:
-    """One network of every pair of different widths."""
-    made: dict[str, Tensor] = {}
-    seconds, stored = 0.0, 0
+def _made(
+    seed: int,
+    pairs: Sequence[Pair],
+    paper: str,
+    row: tuple[str, str],
+    make: Callable[[Pair], Made],
+    request: Request,
+    tell: Teller,
+) -> Cell:
+    """One network of every pair, for a row of this name and title."""
+    made: dict[str, Made] = {}
+    name, title = row
     try:
-        for pair in pairs:
-            members = Member(pair.left, pair.states[0]), Member(pair.right, pair.states[1])
-            one, other = members[fusion.into], members[1 - fusion.into]
-            began = time.perf_counter()
-            state = fusion.fuse(one, other, digits()["train"].images)
-            seconds += time.perf_counter() - began
-            if fusion.tuned:
-                tuned = _tuned(request, one.architecture, state, seed_of(seed, pair.name, "tuning"), f"{name}-{seed}")
-                state, seconds = read_weights(tuned.folder), seconds + tuned.seconds
-            stored += sum(value.numel() for value in state.values())
-            made[pair.name] = _right(logits(one.architecture, state, digits()["test"].images).double())
+        for number, pair in enumerate(pairs):
+            tell.counts(f"seed {seed}: {title}, {pair.name}", number, len(pairs))
+            made[pair.name] = make(pair)
             if request.keep:
-                write_weights(state, _kept_at(request, seed, name, pair))
+                write_weights(made[pair.name].state, _kept_at(request, seed, name, pair))
     except Exception as error:  # as for aligners
-        return _failed(seed, fusion.title, error, tell)
-    extras = {f"accuracy {task}": float(right.mean()) for task, right in made.items()}
-    return Cell(seed, {TEST: {}, WIDTHS: made}, cost=Cost(stored, 1, seconds), extras=extras)
+        return _failed(seed, title, error, tell)
+    right = {task: each.right for task, each in made.items()}
+    extras = {key: value for each in made.values() for key, value in each.extras.items()}
+    stored = sum(value.numel() for each in made.values() for value in each.state.values())
+    cost = Cost(stored, 1, sum(each.seconds for each in made.values()))
+    return Cell(seed, {TEST: {}, paper: right}, cost=cost, extras=extras)
+
+
+def _fuse(request: Request, label: str, seed: int, fusion: Fusion, pair: Pair) -> Made:
+    """Of networks of different widths."""
+    members = Member(pair.left, pair.states[0]), Member(pair.right, pair.states[1])
+    one, other = members[fusion.into], members[1 - fusion.into]
+    began = time.perf_counter()
+    state = fusion.fuse(one, other, digits()["train"].images)
+    seconds = time.perf_counter() - began
+    if fusion.tuned:
+        tuned = _tuned(request, one.architecture, state, seed_of(seed, pair.name, "tuning"), label)
+        state, seconds = read_weights(tuned.folder), seconds + tuned.seconds
+    right = _right(logits(one.architecture, state, digits()["test"].images).double())
+    return Made(state, right, seconds, {f"accuracy {pair.name}": float(right.mean())})
+
+
+def _learn(learning: Learning, pair: Pair) -> Made:
+    """Of networks that are alike. What it is below the better vote is told, and how many numbers were learned."""
+    aligned = pair.aligned(ALIGNERS[START])
+    began = time.perf_counter()
+    with one_processor():
+        state, found = learned(learning.preset, pair.left, pair.middle(aligned), (pair.states[0], aligned.state))
+    seconds = aligned.seconds + time.perf_counter() - began
+    right = _right(logits(pair.left, state, digits()["test"].images).double())
+    votes = max(float(_together(share, pair).mean()) for _, share in _VOTES.values())
+    told = {f"minus vote {pair.name}": float(right.mean()) - votes, f"learned {pair.name}": float(found.scalars)}
+    return Made(state, right, seconds, told)
 
 
 def _failed(seed: int, title: str, error: Exception, tell: Teller) -> Cell:
@@ -293,24 +304,19 @@ def _path(architecture: Architecture, first: State, second: State, mend: Mend | 
 # The results
 
 
-def _rows(
-    cells: Mapping[str, Sequence[Cell]], aligned: Mapping[str, Alignment], fused: Mapping[str, Fusion]
-) -> list[Row]:
+def _rows(cells: Mapping[str, Sequence[Cell]], merged: Mapping[str, Alignment | Learning | Fusion]) -> list[Row]:
     parents = Row("parents", "the two networks", "reference", ("nothing",), note="mean of both", cells=cells["parents"])
     votes = [
         Row(name, title, "ensemble", ("extra storage",), note="both networks are asked", cells=cells[name])
         for name, (title, _) in _VOTES.items()
     ]
-    merges = [
-        Row(name, one.title, "merge", one.uses, note=one.note, cells=cells[name])
-        for name, one in (*aligned.items(), *fused.items())
-    ]
+    merges = [Row(name, one.title, "merge", one.uses, note=one.note, cells=cells[name]) for name, one in merged.items()]
     return [parents, *merges, *votes]
 
 
 def _papers(tier: Tier) -> dict[str, Paper]:
     numbers = digits()["test"].numbers
-    tasks = {TEST: [one.name for one in ALIKE[tier]], WIDTHS: [_name(*both) for both in UNLIKE[tier]]}
+    tasks = {TEST: [one.name for one in ALIKE[tier]], WIDTHS: [name_of(*both) for both in UNLIKE[tier]]}
     return {paper: Paper(dict.fromkeys(names, numbers), _SAYS[paper]) for paper, names in tasks.items()}
 
 
@@ -329,6 +335,8 @@ def _facts() -> dict[str, str]:
         f"Adam, {'; '.join(lessons)}",
         "barrier": f"how far the test cross-entropy rises, at the worst of {len(SHARES)} points on the straight line "
         "between two networks, above the line between their own losses",
+        "learned": f"from half of the {len(digits()['train'])} training images, the other half decides when to stop; "
+        "`minus vote` is the accuracy less that of the better vote, `learned` how many numbers were learned",
         "different widths": "no straight line lies between such networks: one is brought to the widths of the other",
         "arithmetic": f"float32 on one thread, torch {torch.__version__}",
     }
