@@ -298,3 +298,13 @@ def test_a_learning_that_was_stopped_goes_on_to_the_same_end(tmp_path):
     assert [look.step for look in again.curve] == [look.step for look in whole.curve]
     for name, one in whole.numbers.items():
         assert again.numbers[name].equal(one)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 7])
+def test_contiguous_parts_are_those_of_the_index(parts: int):
+    """Part p has the numbers i with floor(i parts / count) = p."""
+    deltas, numbers = torch.randn(2, 5, 4), {"w": torch.randn(2, parts)}
+    which = torch.arange(20) * parts // 20
+    expected = (numbers["w"][:, which] * deltas.reshape(2, -1)).sum(0).reshape(5, 4)
+    merged = Coefficients(parts=parts).merged("w", torch.zeros(5, 4), deltas, numbers)
+    torch.testing.assert_close(merged, expected)

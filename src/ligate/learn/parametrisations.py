@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
@@ -73,7 +74,9 @@ class Coefficients:
 
     def merged(self, name: str, base: Tensor, deltas: Tensor, numbers: Numbers, step: int | None = None) -> Tensor:
         c = self.coefficients(numbers["" if self.per == "task" else name]).reshape(len(deltas), -1)
-        return added(base, deltas, c, None if c.shape[1] == 1 else self._which(base.numel()))
+        if c.shape[1] == 1:
+            return added(base, deltas, c)
+        return _scattered(base, deltas, c, self._which(base.numel())) if self.scattered else _in_parts(base, deltas, c)
 
     def shares(self, numbers: Numbers) -> Tensor:
         means = [self.coefficients(each).reshape(len(each), -1).mean(1) for each in numbers.values()]
@@ -95,11 +98,9 @@ class Coefficients:
         return max(1, min(self.parts, count))
 
     def _which(self, count: int) -> Tensor:
-        """The part of each number."""
-        parts = self._parts_of(count)
-        if self.scattered:
-            return torch.randint(parts, (count,), generator=torch.Generator().manual_seed(self.seed + count))
-        return torch.arange(count) * parts // count
+        """The part of each number, drawn."""
+        draw = torch.Generator().manual_seed(self.seed + count)
+        return torch.randint(self._parts_of(count), (count,), generator=draw)
 
 
 @dataclass(frozen=True)
@@ -134,11 +135,25 @@ class Gated:
         return numbers[GATE].softmax(0)
 
 
-def added(base: Tensor, deltas: Tensor, coefficients: Tensor, which: Tensor | None = None) -> Tensor:
-    """base [*S] + sum_k c_k deltas[k]; coefficients [K, parts], `which` the part of each number, in order."""
+def added(base: Tensor, deltas: Tensor, coefficients: Tensor) -> Tensor:
+    """base [*S] + sum_k c_k deltas[k]; coefficients [K, 1]."""
+    return base + torch.tensordot(coefficients[:, 0].to(deltas.dtype), deltas, 1)
+
+
+def _in_parts(base: Tensor, deltas: Tensor, coefficients: Tensor) -> Tensor:
+    """Coefficients [K, parts] of contiguous parts; in slices, whose gradients are sums over slices."""
+    flat, count, parts = deltas.reshape(len(deltas), -1), base.numel(), coefficients.shape[1]
+    ends = [-(-part * count // parts) for part in range(parts + 1)]
+    steps = [
+        torch.tensordot(coefficients[:, part].to(flat.dtype), flat[:, start:end], 1)
+        for part, (start, end) in enumerate(pairwise(ends))
+    ]
+    return base + torch.cat(steps).reshape(base.shape)
+
+
+def _scattered(base: Tensor, deltas: Tensor, coefficients: Tensor, which: Tensor) -> Tensor:
+    """Coefficients [K, parts]; `which` is the part of each number, in order."""
     c = coefficients.to(deltas.dtype)
-    if which is None:
-        return base + torch.tensordot(c[:, 0], deltas, 1)
     return base + (c[:, which] * deltas.reshape(len(deltas), -1)).sum(0).reshape(base.shape)
 
 
