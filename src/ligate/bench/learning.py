@@ -62,7 +62,13 @@ def _learn(
     seconds = time.perf_counter() - began
     for left in state.parent.glob(f"{state.name}*"):
         left.unlink()
-    extras = {"scalars": found.scalars, "steps": found.best.step, "examples": lesson.examples}
+    extras = {
+        "scalars": found.scalars,
+        "steps": found.best.step,
+        "examples": lesson.examples,
+        "loss at the start": found.curve[0].stopping,
+        "loss": found.best.stopping,
+    }
     weights = {name: one.detach().clone() for name, one in lesson.module.state_dict().items()}
     return {"state": weights, "seconds": seconds, "extras": {name: float(one) for name, one in extras.items()}}
 
