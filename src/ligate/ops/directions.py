@@ -38,16 +38,13 @@ class Directions(NamedTuple):
         return torch.cat([reader @ pair.task(k, part) for k, reader in enumerate(self.readers)])
 
     def steps(self, tuned: Tensor) -> Tensor:
-        """[K, m, n] the step of each task, from task vectors [K, m, n] in the precision of these directions."""
-        right = self.root @ torch.cat([reader @ each for reader, each in zip(self.readers, tuned, strict=True)])
-        sizes = [len(reader) for reader in self.readers]
-        each = zip((self.left * self.values).split(sizes, 1), right.split(sizes), strict=True)
-        return torch.stack([left @ own for left, own in each])
-
-    def lighter(self) -> Directions:
-        """In float32."""
-        return Directions([one.float() for one in self.readers], self.left.float(), self.values.float(),
-                          self.root.float(), self.kept)  # fmt: skip
+        """[K, m, n] the step of each task, from task vectors [K, m, n], in their precision."""
+        readers = [reader.to(tuned.dtype) for reader in self.readers]
+        sizes = [len(reader) for reader in readers]
+        right = torch.cat([reader @ each for reader, each in zip(readers, tuned, strict=True)])
+        right = self.root.to(right.dtype) @ right
+        left = (self.left * self.values).to(right.dtype)
+        return torch.stack([one @ own for one, own in zip(left.split(sizes, 1), right.split(sizes), strict=True)])
 
 
 def directions(pair: Matrices, share: float | None) -> Directions:
