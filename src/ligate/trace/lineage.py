@@ -107,10 +107,7 @@ def family(
 ) -> dict[int, Descent]:
     """The descent of every member of one family, by the numbers of the models."""
     copied = copies(kept, related.members, related.squared, moved)
-    linear = {model: each for model, each in linear_merges(related.squared).items() if model not in copied}
-    known: dict[int, Sequence[int]] = {model: [each.parent] for model, each in copied.items()}
-    known |= {model: list(each.weights) for model, each in linear.items()}
-    chosen = selections(elements(related, kept), related.squared, known)
+    linear, chosen = _merges([one for one in range(len(related.members)) if one not in copied], related, kept)
     fixed = {model: Fixed((each.parent,)) for model, each in copied.items()}
     fixed |= {model: _fixed(each) for model, each in linear.items()}
     fixed |= {model: Fixed(each.parents, each.base) for model, each in chosen.items()}
@@ -120,6 +117,27 @@ def family(
         related.members[place]: _descent(place, related, kept, cosine, (copied, linear, chosen), tree)
         for place in range(len(related.members))
     }
+
+
+def _merges(
+    originals: Sequence[int], related: Clan, kept: Sequence[Sample]
+) -> tuple[dict[int, Blend], dict[int, Selection]]:
+    """Merges among the originals: what was made from a copy could as well have been made from its original."""
+    squared = related.squared[np.ix_(originals, originals)]
+    linear = linear_merges(squared)
+    known = {model: list(each.weights) for model, each in linear.items()}
+    chosen = selections(elements(related, kept)[list(originals)], squared, known)
+    blends = {
+        originals[model]: Blend({originals[one]: weight for one, weight in each.weights.items()}, each.left)
+        for model, each in linear.items()
+    }
+    picked = {
+        originals[model]: each._replace(
+            base=originals[each.base], parents=tuple(originals[one] for one in each.parents)
+        )
+        for model, each in chosen.items()
+    }
+    return blends, picked
 
 
 def elements(related: Clan, kept: Sequence[Sample]) -> np.ndarray:
