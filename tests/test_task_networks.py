@@ -34,6 +34,9 @@ def test_encoders_answer_as_those_of_the_bench(tmp_path: Path, monkeypatch: pyte
     told = network.ask("colour", network.examples("colour", ASKED).inputs)
     torch.testing.assert_close(told, right, atol=1e-4, rtol=1e-4)
     assert told.requires_grad
+    hidden = network.answer("colour", network.examples("colour", ASKED).inputs).hidden
+    assert hidden is not None
+    torch.testing.assert_close(20 * torch.nn.functional.normalize(hidden, dim=1) @ head.T, told, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(
         phrases.head(network.module, tokenizer_of(tmp_path / "base"), made.CLASSES["colour"], 64), head
     )
@@ -54,6 +57,10 @@ def test_classifiers_share_their_body_and_keep_their_heads(tmp_path: Path):
     inputs = network.examples("size", ASKED).inputs
     torch.testing.assert_close(network.ask("size", inputs), expert(**inputs).logits)
     assert network.ask("colour", inputs).shape == (3, 3)
+    states = expert.bert(**inputs).last_hidden_state
+    lengths = inputs["attention_mask"].sum(1).tolist()
+    right = torch.stack([row[:length].mean(0) for row, length in zip(states, lengths, strict=True)])
+    torch.testing.assert_close(network.answer("size", inputs).hidden, right)
 
 
 def test_language_models_are_asked_every_token(tmp_path: Path):

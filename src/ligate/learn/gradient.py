@@ -128,7 +128,8 @@ class Look(NamedTuple):
 class Learned:
     """The numbers that were kept, by which parametrisation they make the merge, and how they came about.
 
-    `ended` says why it stopped before the last step; `before` is the stage that came before this one, if any.
+    `ended` says why it stopped before the last step; `before` is the stage that came before this one, if any, and
+    `after` one that came later and did worse, so that its numbers are not used.
     """
 
     numbers: Numbers
@@ -137,6 +138,7 @@ class Learned:
     ended: str = ""
     keep: Keep = "best"
     before: Learned | None = None
+    after: Learned | None = None
 
     @property
     def scalars(self) -> int:

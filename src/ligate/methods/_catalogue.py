@@ -67,6 +67,12 @@ def _full(name: str) -> str:
     fitting = [one for one in known if one.rpartition("/")[2] == name]
     if len(fitting) > 1:
         raise RecipeError(f"'{name}' may be {' or '.join(fitting)}", hint="write the whole id.")
+    if not fitting and name.startswith("learn/"):
+        hint = (
+            "`ligate merge RECIPE OUT` learns by a recipe with `data:`, and writes an ordinary one, "
+            "OUT.learned/recipe.yaml, that can be explained, changed and merged: see docs/learned.md."
+        )
+        raise RecipeError(f"'{name}' is no rule: it learns one from data", hint=hint)
     if not fitting:
         short = {one.rpartition("/")[2] for one in known} if "/" not in name else known
         raise RecipeError(f"there is no method '{name}'", hint=nearest(name, short))

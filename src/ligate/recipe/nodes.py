@@ -17,8 +17,8 @@ from ligate.core.suggest import nearest
 
 from .schema import Place, Value
 
-MOST_BYTES = 1 << 20
-MOST_ITEMS = 100_000
+MOST_BYTES = 8 << 20  # a learned recipe has a line for each tensor and model
+MOST_ITEMS = 500_000
 DEEPEST = 64
 
 _KINDS = ("null", "bool", "int", "float", "str", "timestamp", "value", "seq", "map")

@@ -12,6 +12,7 @@ from ligate.core.space import Sampler, Sought
 Value = float | int | bool | str | None
 RowKind = Literal["default", "average", "zero", "mean", "model"]
 DataKind = Literal["classification", "sequence-classification", "causal-lm", "image-classification"]
+MeasuredHow = Literal["exact", "sampled", "empirical", "batch_squared"]
 
 
 class Place(NamedTuple):
@@ -222,7 +223,8 @@ class DataSpec:
     """What a merge is learned or measured from. A task named like a model is what that model was trained for.
 
     Of the examples `share` decides when to stop, the others are learned from; of labelled ones at most `per_class` are
-    used of each class. `test_inputs`: they are those on which the result will be tested.
+    used of each class. `test_inputs`: they are those on which the result will be tested. `how`: by what answers Fisher
+    information is measured.
     """
 
     kind: DataKind
@@ -232,6 +234,7 @@ class DataSpec:
     batch: int = 32  # examples at once
     per_class: int | None = None
     test_inputs: bool = False
+    how: MeasuredHow | None = None
     place: Place = Place()
 
 

@@ -29,6 +29,13 @@ class Examples(NamedTuple):
     right: Tensor
 
 
+class Answer(NamedTuple):
+    """Logits [N, C], and the hidden states [N, D] of which a head makes them, where the network shows any."""
+
+    logits: Tensor
+    hidden: Tensor | None = None
+
+
 class Wanted(NamedTuple):
     """A task that a network is to answer.
 
@@ -48,13 +55,17 @@ class Wanted(NamedTuple):
 @dataclass(frozen=True)
 class Network:
     """Args:
-    ask: (task, inputs) -> logits [N, C], with gradients if they are on.
+    answer: (task, inputs) -> what the network says, with gradients if they are on.
     examples: (task, questions) -> a batch.
     """
 
     module: nn.Module
-    ask: Callable[[str, Any], Tensor]
+    answer: Callable[[str, Any], Answer]
     examples: Callable[[str, Sequence[Asked]], Examples]
+
+    def ask(self, task: str, inputs: Any) -> Tensor:
+        """[N, C] logits."""
+        return self.answer(task, inputs).logits
 
 
 Maker = Callable[[Path, Mapping[str, Wanted], int, object], Network]
@@ -98,7 +109,11 @@ def _of_phrases(base: Path, tasks: Mapping[str, Wanted], length: int, place: obj
     def examples(task: str, asked: Sequence[Asked]) -> Examples:
         return Examples(phrases.tokens(tokenizer, [one.key for one in asked], length), _right(asked))
 
-    return Network(model, lambda task, inputs: phrases.logits(model, inputs, heads[task]), examples)
+    def answer(task: str, inputs: Any) -> Answer:
+        means = phrases.means(model, inputs)
+        return Answer(phrases.logits(means, heads[task]), means)
+
+    return Network(model, answer, examples)
 
 
 def _of_sequences(base: Path, tasks: Mapping[str, Wanted], length: int, place: object) -> Network:
@@ -122,7 +137,12 @@ def _of_sequences(base: Path, tasks: Mapping[str, Wanted], length: int, place: o
         rows = [tokenizer(*one.content, truncation=True, max_length=length) for one in asked]
         return Examples(sequences.padded(tokenizer, rows), _right(asked))
 
-    return Network(first, lambda task, inputs: models[task](**inputs).logits, examples)
+    def answer(task: str, inputs: Any) -> Answer:
+        told = models[task](**inputs, output_hidden_states=True)
+        states, kept = getattr(told, "hidden_states", None), inputs.get("attention_mask")
+        return Answer(told.logits, phrases.mean(states[-1], kept) if states and kept is not None else None)
+
+    return Network(first, answer, examples)
 
 
 def _share(first: nn.Module, other: nn.Module, names: Collection[str]) -> None:
@@ -143,10 +163,10 @@ def _of_images(base: Path, tasks: Mapping[str, Wanted], length: int, place: obje
     def examples(task: str, asked: Sequence[Asked]) -> Examples:
         return Examples([one.content for one in asked], _right(asked))  # opened when they are asked: they are large
 
-    def ask(task: str, contents: Sequence[Content]) -> Tensor:
-        return scale * images.image_vectors(model, images.pixels(processor, contents)) @ heads[task].T
+    def answer(task: str, contents: Sequence[Content]) -> Answer:
+        return Answer(scale * images.image_vectors(model, images.pixels(processor, contents)) @ heads[task].T)
 
-    return Network(model, ask, examples)
+    return Network(model, answer, examples)
 
 
 def _of_language(base: Path, tasks: Mapping[str, Wanted], length: int, place: object) -> Network:
@@ -160,11 +180,11 @@ def _of_language(base: Path, tasks: Mapping[str, Wanted], length: int, place: ob
         rows, _ = causal.windows(tokenizer, [one.key for one in asked], length, tasks[task].place)
         return Examples(rows, rows[rows != causal.FILLER])
 
-    def ask(task: str, rows: torch.Tensor) -> Tensor:
+    def answer(task: str, rows: torch.Tensor) -> Answer:
         begun = torch.cat([rows.new_full((len(rows), 1), mark), rows[:, :-1]], 1).clamp_min(0)  # fillers come last
-        return model(input_ids=begun).logits[rows != causal.FILLER]
+        return Answer(model(input_ids=begun).logits[rows != causal.FILLER])
 
-    return Network(model, ask, examples)
+    return Network(model, answer, examples)
 
 
 _MAKERS: Mapping[str, Maker] = {

@@ -44,13 +44,15 @@ def tokens(tokenizer: Any, texts: Sequence[str], length: int) -> dict[str, Tenso
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def vectors(model: torch.nn.Module, asked: Mapping[str, Tensor]) -> Tensor:
-    """[N, D] unit vectors."""
-    import torch
+def means(model: torch.nn.Module, asked: Mapping[str, Tensor]) -> Tensor:
+    """[N, D] of each text, over its tokens."""
+    return mean(model(**asked).last_hidden_state, asked["attention_mask"])
 
-    hidden = model(**asked).last_hidden_state
-    mask = asked["attention_mask"][:, :, None].to(hidden.dtype)
-    return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1)
+
+def mean(hidden: Tensor, kept: Tensor) -> Tensor:
+    """[N, D] of hidden states [N, T, D] where the mask [N, T] is not 0."""
+    mask = kept[:, :, None].to(hidden.dtype)
+    return (hidden * mask).sum(1) / mask.sum(1)
 
 
 def head(model: torch.nn.Module, tokenizer: Any, phrases: Sequence[str], length: int) -> Tensor:
@@ -58,9 +60,11 @@ def head(model: torch.nn.Module, tokenizer: Any, phrases: Sequence[str], length:
     import torch
 
     with torch.no_grad():
-        return vectors(model, tokens(tokenizer, phrases, length))
+        return torch.nn.functional.normalize(means(model, tokens(tokenizer, phrases, length)), dim=1)
 
 
-def logits(model: torch.nn.Module, asked: Mapping[str, Tensor], head: Tensor) -> Tensor:
-    """[N, C]"""
-    return _SHARPNESS * vectors(model, asked) @ head.T
+def logits(means: Tensor, head: Tensor) -> Tensor:
+    """[N, C] by means [N, D] and a head [C, D]."""
+    import torch
+
+    return _SHARPNESS * torch.nn.functional.normalize(means, dim=1) @ head.T

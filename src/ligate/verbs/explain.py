@@ -22,6 +22,7 @@ from ligate.recipe.slices import labels, sliced_parts
 
 from .canonical import Lookup
 from .given import GivenRecipe, given_recipe, lookup_with
+from .measuring import is_measured
 from .outcome import read_record
 from .preflight import Stage
 from .sources import Expected, labels_of_step
@@ -67,9 +68,14 @@ def explain(recipe: GivenRecipe, tensor: str, *, plugins: Sequence[str | PathLik
 
     Raises:
         RecipeError: no step makes such a tensor.
-        LigateError: the recipe could not run.
+        LigateError: the recipe could not run, or measures first what it merges by.
     """
-    with undertaking(given_recipe(recipe), None, How(), lookup_with(plugins)) as job:
+    wanted, lookup = given_recipe(recipe), lookup_with(plugins)
+    if is_measured(wanted, lookup):
+        text = f"`{wanted.steps[0].method}` merges by what nobody has measured yet"
+        hint = "merge first; then explain the output, or the recipe in OUT.learned."
+        raise RecipeError(text, where=str(wanted.steps[0].place), hint=hint)
+    with undertaking(wanted, None, How(), lookup) as job:
         found = [*_all_steps(job, tensor)]
         if not found or found[-1].step is not None:
             names = [out.name for out in job.stages[-1].plan.outs]

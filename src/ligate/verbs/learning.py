@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import resource
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,8 @@ def _kept(taken: Lesson, place: Place, watch: Watch) -> tuple[Outcome, dict[str,
 
 
 def _key(taken: Lesson, recipe: Recipe) -> str:
-    """Of everything that decides what is learned; what only the output says is no part of it."""
+    """Of everything that decides what is learned, the same in every process; what only the output says is no part."""
+    from ligate.learn.settings import settings_of as fields_of
     from ligate.tasks.digests import digest_of
 
     choice = taken.chosen
@@ -70,7 +72,8 @@ def _key(taken: Lesson, recipe: Recipe) -> str:
     outs = [repr((place, sorted(taken.places))) for place in (tuple(plan.sources),)]
     files = [repr(stamp) for stamp in stamps(taken.job.sources, ())]
     asked = (choice.data.kind, choice.data.length, choice.data.batch, choice.data.test_inputs)
-    return digest_of([choice.method, repr(choice.preset), repr(asked), *read, *outs, *files])
+    settings = repr((choice.preset.source, fields_of(choice.preset)))
+    return digest_of([choice.method, settings, repr(asked), *read, *outs, *files])
 
 
 def _learn(taken: Lesson, place: Place, watch: Watch) -> Learned:
@@ -138,6 +141,7 @@ def _require_sense(found: Learned) -> None:
 def _told(found: Learned) -> str:
     first, best = found.curve[0], _best(found)
     why = f"; {found.ended}" if found.ended else ""
+    why += f"; the next stage came to {_best(found.after).stopping:.4f} and is not used" if found.after else ""
     return (
         f"learned {sum(one.scalars for one in _stages(found)):,} numbers: loss on the stopping half "
         f"{first.stopping:.4f} at the start, {best.stopping:.4f} in step {best.step}{why}"
@@ -146,20 +150,23 @@ def _told(found: Learned) -> str:
 
 def _stages(found: Learned) -> list[Learned]:
     """All of them, in the order in which they were learned."""
-    return [*(_stages(found.before) if found.before else ()), found]
+    earlier = _stages(found.before) if found.before else ()
+    return [*earlier, replace(found, after=None), *(_stages(found.after) if found.after else ())]
 
 
 def _best(found: Learned) -> Look:
-    return min((look for look in found.curve if math.isfinite(look.stopping)), key=lambda look: look.stopping)
+    finite = (look for look in found.curve if math.isfinite(look.stopping))
+    return min(finite, key=lambda look: look.stopping, default=found.curve[0])
 
 
-def _stage(found: Learned) -> dict[str, Any]:
+def _stage(found: Learned, *, used: bool) -> dict[str, Any]:
     best = _best(found)
     return {
         "scalars": found.scalars,
         "curve": [[look.step, _number(look.learning), _number(look.stopping)] for look in found.curve],
-        "best": {"step": best.step, "stopping": best.stopping},
+        "best": {"step": best.step, "stopping": _number(best.stopping)},
         "ended": found.ended or "all steps are done",
+        **({} if used else {"used": False}),
     }
 
 
@@ -168,6 +175,7 @@ def _account(taken: Lesson, found: Learned) -> dict[str, Any]:
     from ligate.learn.settings import settings_of as fields_of
 
     choice, stages = taken.chosen, _stages(found)
+    used = len(stages) - (len(_stages(found.after)) if found.after else 0)
     data = choice.data
     labels = f"used, at most {data.per_class} of each class" if data.per_class else "used"
     return {
@@ -185,7 +193,7 @@ def _account(taken: Lesson, found: Learned) -> dict[str, Any]:
             "test_inputs": data.test_inputs,
             "tasks": counted(taken.examples),
         },
-        "stages": [_stage(one) for one in stages],
+        "stages": [_stage(one, used=number < used) for number, one in enumerate(stages)],
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
 

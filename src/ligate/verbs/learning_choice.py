@@ -119,6 +119,9 @@ def _unfit(found: Chosen) -> list[LigateError]:
         hint = "leave it out; fewer examples are a shorter file."
         text = f"`per_class` counts labelled examples, and `{found.method}` uses no labels"
         problems.append(RecipeError(text, where=where, hint=hint))
+    if data.how is not None:
+        text = f"`how` says how Fisher information is measured, and `{found.method}` measures none"
+        problems.append(RecipeError(text, where=where, hint="leave it out."))
     own_head = data.kind == "sequence-classification"
     for task in data.tasks:
         if task.name not in found.models and (own_head or "expert" in found.preset.objective.needs):

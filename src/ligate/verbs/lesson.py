@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ligate.align.stored import names_of, read_tensor
 from ligate.core.errors import InputError, LigateError, raise_all
@@ -78,6 +78,7 @@ class Lesson:
 
     def _task(self, name: str, examples: Examples) -> Task:
         from ligate.learn.gradient import Task
+        from ligate.learn.objectives import Told
 
         halves = [
             [self._batch(name, some) for some in in_batches(half, self.chosen.data.batch)]
@@ -86,7 +87,11 @@ class Lesson:
         models = self.chosen.models
         expert = models.index(name) if name in models else None
         weight = next(task.weight for task in self.chosen.data.tasks if task.name == name)
-        return Task(name, lambda inputs: self.network.ask(name, inputs), halves[0], halves[1], expert, weight)
+
+        def ask(inputs: Any) -> Told:
+            return Told(*self.network.answer(name, inputs))
+
+        return Task(name, ask, halves[0], halves[1], expert, weight)
 
     def _batch(self, name: str, asked: Sequence[Asked]) -> Batch:
         from ligate.learn.objectives import Batch

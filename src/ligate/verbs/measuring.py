@@ -15,7 +15,7 @@ from ligate.core.suggest import nearest
 from ligate.io.checkpoint import SafetensorsFile
 from ligate.io.saving import save_tensors
 from ligate.recipe.review import review
-from ligate.recipe.schema import DataSpec, Gradient, MeasuredSpec, Recipe, Setting, SourceSpec, Step
+from ligate.recipe.schema import DataSpec, Gradient, MeasuredHow, MeasuredSpec, Recipe, Setting, SourceSpec, Step
 from ligate.tasks.digests import digest_of
 from ligate.tasks.loading import require_transformers
 from ligate.tasks.network import Network, frozen_but, network_of
@@ -77,6 +77,12 @@ class Ground:
     def keyword(self) -> str:
         return _RULES[self.rule]
 
+    @property
+    def how(self) -> MeasuredHow:
+        """Networks of transformers are asked one example after the other, where an expectation takes a backward pass
+        for each class."""
+        return self.data.how or "sampled"
+
     def task_of(self, model: str) -> str:
         """That of its name, or the one that all share."""
         return model if model in self.examples else next(iter(self.examples))
@@ -86,7 +92,10 @@ class Ground:
 
         task = self.task_of(model)
         asked = [*self.examples[task].learning, *self.examples[task].stopping]
-        return [Batch(self.network.examples(task, some).inputs) for some in in_batches(asked, self.data.batch)]
+        alone = self.keyword == "fisher" and self.data.kind == "causal-lm"  # texts of one batch have not equal answers
+        size = 1 if alone and self.how != "batch_squared" else self.data.batch
+        told = [self.network.examples(task, some) for some in in_batches(asked, size)]
+        return [Batch(inputs, right if self.how == "empirical" else None) for inputs, right in told]
 
     def ask(self, model: str) -> Any:
         return lambda inputs: self.network.ask(self.task_of(model), inputs)
@@ -105,13 +114,14 @@ def ground(recipe: Recipe, out: Path | None, how: How, lookup: Lookup) -> Genera
     step, data, rule = recipe.steps[0], recipe.data, _rule(recipe, lookup)
     if data is None:
         raise InputError("there is nothing to measure on")
-    problems = [*_unfit(data, step.models), *review(_measured_by(recipe, rule, dict.fromkeys(step.models, "")), lookup)]
+    as_measured = _measured_by(recipe, rule, dict.fromkeys(step.models, ""))
+    problems = [*_unfit(data, step.models, _RULES[rule]), *review(as_measured, lookup)]
     stand_in = replace(step, method=_STAND_IN, settings=(Setting("weight", 1.0),), base=None)
     planned = replace(recipe, steps=(stand_in,), data=None, problems=(*recipe.problems, *problems))
     with undertaking(planned, out, how, lookup) as job:
         require_transformers(data.place)
         folder = folder_of(job, step.models[0])
-        examples = examples_of(data, job, labelled=False)
+        examples = examples_of(data, job, labelled=data.how == "empirical" and data.kind != "causal-lm")
         network = network_of(data.kind, folder, wanted_of(data, step.models, job, examples), data.length, data.place)
         merged = {out.name: out for out in job.stages[0].plan.outs if out.method is not None}
         places = places_of(network, merged)
@@ -138,16 +148,19 @@ def _measured_by(recipe: Recipe, rule: str, labels: Mapping[str, str]) -> Recipe
     return replace(recipe, steps=(step,))
 
 
-def _unfit(data: DataSpec, models: Sequence[str]) -> list[LigateError]:
+def _unfit(data: DataSpec, models: Sequence[str], keyword: str) -> list[LigateError]:
     names = [task.name for task in data.tasks]
-    if len(names) == 1 and names[0] not in models:
-        return []  # all models share the task
+    shared = len(names) == 1 and names[0] not in models  # by all models
     problems: list[LigateError] = []
     for model in models:
-        if model not in names:
+        if model not in names and not shared:
             hint = f"{nearest(model, names)} Tasks have the names of their models, or one task serves all."
             problems.append(RecipeError(f"model `{model}` has no task of its name", where=str(data.place), hint=hint))
-    for key, given in (("per_class", data.per_class), ("test_inputs", data.test_inputs)):
+    for key, given in (
+        ("per_class", data.per_class),
+        ("test_inputs", data.test_inputs),
+        ("how", data.how if keyword != "fisher" else None),
+    ):
         if given:
             problems.append(RecipeError(f"`{key}` says nothing where statistics are measured", where=str(data.place)))
     return problems
@@ -182,6 +195,8 @@ def _measurements(
     if taken.rule == PLUS:
         yield from zip(models, _behind_merged_blocks(taken, models), strict=True)
         return
+    if taken.keyword == "fisher" and taken.data.how is None:
+        watch.note("fisher by one drawn answer of each example; `how: exact` in `data:` takes a pass for each class")
     watch.begin_steps("measuring", len(models))
     for number, model in enumerate(models, 1):
         if not _holds(files[model], keys[model]):
@@ -201,8 +216,7 @@ def _measure(taken: Ground, model: str) -> Measured:
             one.copy_(weights[name])
     if taken.keyword == "grams":
         return grams(module, taken.ask(model), taken.batches(model))
-    sampled = "sampled" if taken.data.kind == "causal-lm" else "exact"  # an expectation over a vocabulary is too much
-    return fisher(module, taken.ask(model), taken.batches(model), sampled)
+    return fisher(module, taken.ask(model), taken.batches(model), taken.how)
 
 
 def _behind_merged_blocks(taken: Ground, models: Sequence[str]) -> list[Measured]:
@@ -223,7 +237,8 @@ def _key(taken: Ground, model: str) -> str:
     asked = [f"{name} {one.digest}" for name, one in taken.examples.items()]
     files = [repr(stamp) for stamp in stamps(taken.job.sources, ())]
     settings = dict(taken.settings) if taken.rule == PLUS else {}
-    told = (taken.rule, model, taken.data.kind, taken.data.length, taken.data.batch, settings)
+    how = taken.how if taken.keyword == "fisher" else ""
+    told = (taken.rule, model, taken.data.kind, taken.data.length, taken.data.batch, settings, how)
     return digest_of([repr(told), *asked, *files])
 
 
@@ -244,11 +259,12 @@ def _with_measured(recipe: Recipe, taken: Ground, files: Mapping[str, Path]) -> 
     account = {
         "measured": taken.keyword,
         "by": taken.rule,
+        **({"how": taken.how} if taken.keyword == "fisher" else {}),
         "data": {
             "kind": taken.data.kind,
             "length": taken.data.length,
             "batch": taken.data.batch,
-            "labels": "not used",
+            "labels": "used" if taken.how == "empirical" else "not used",
             "tasks": counted(taken.examples),
         },
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ligate.learn.gradient import Adam, Learned, Look, Task, learn, taught
-from ligate.learn.merging import Weights
+from ligate.learn.merging import Merge, Weights
 from ligate.learn.objectives import Objective, Prior
 from ligate.learn.parametrisations import Parametrisation
 
@@ -54,14 +55,15 @@ class Preset:
     ) -> Learned:
         """All stages, one after the other; the module is left with the merge.
 
-        The experts are asked what they say where the objective needs it. The numbers found make the merge by
-        `Learned.by` of `self.merged(base, experts)`. With `kept` a learning that was stopped goes on; each stage has a
+        The experts, as they were given, are asked what they say where the objective needs it and the batches do not
+        tell it. The numbers found make the merge by `Learned.by` of `self.merged(base, experts)`. Of two stages whose
+        losses can be compared the better one counts. With `kept` a learning that was stopped goes on; each stage has a
         file of its own.
 
         Raises:
             InputError: as `learn` and `taught`.
         """
-        if self.objective.needs & {"expert", "everyone"}:
+        if _untaught(tasks, self.objective):
             tasks = taught(module, experts, tasks, self.objective.needs)
         merged = self.merged(base, experts)
         found = learn(module, base, merged, tasks, self.parametrisation, self.objective, self.solver, prior=self.prior,
@@ -70,8 +72,27 @@ class Preset:
             return found
         following = self.then(self, base, merged, found)
         after = None if kept is None else kept.with_name(f"{kept.name}.then")
-        return replace(following.learned(module, base, merged, tasks, kept=after, tell=tell), before=found)
+        further = following.learned(module, base, experts, tasks, kept=after, tell=tell)
+        losses = found.best.stopping, further.best.stopping
+        worse = losses[0] < losses[1] or math.isnan(losses[1])
+        if not (worse and self._compares_with(following)):
+            return replace(further, before=found)
+        Merge(module, base, merged, found.by).write(found.numbers)
+        return replace(found, after=further)
 
     def merged(self, base: Weights, experts: Sequence[Weights]) -> Sequence[Weights]:
         """The experts whose deltas the numbers multiply."""
         return experts if self.experts is None else self.experts(base, experts)
+
+    def _compares_with(self, other: Preset) -> bool:
+        """Whether the losses on the stopping batches are of the same thing."""
+        wants = [(one.objective, one.prior, type(one.solver).stopping, one.solver.keep) for one in (self, other)]
+        return wants[0] == wants[1] and self.solver.keep == "best"
+
+
+def _untaught(tasks: Sequence[Task], objective: Objective) -> bool:
+    """Whether a batch lacks what the experts say, and the objective needs it."""
+    batches = [batch for task in tasks for batch in (*task.learning, *task.stopping)]
+    return ("expert" in objective.needs and any(batch.expert is None for batch in batches)) or (
+        "everyone" in objective.needs and any(batch.everyone is None for batch in batches)
+    )

@@ -7,9 +7,9 @@ from typing import TypeVar, get_args
 
 from ligate.core.suggest import nearest
 from ligate.recipe.nodes import Item, Reading
-from ligate.recipe.schema import DataKind, DataSpec, DataTask, Place
+from ligate.recipe.schema import DataKind, DataSpec, DataTask, MeasuredHow, Place
 
-DATA = ("kind", "tasks", "length", "share", "batch", "per_class", "test_inputs")
+DATA = ("kind", "tasks", "length", "share", "batch", "per_class", "test_inputs", "how")
 _SOURCE = ("data", "dataset", "config", "split", "columns")
 TASK: Mapping[str, tuple[str, ...]] = {
     "classification": (*_SOURCE, "classes"),
@@ -55,6 +55,7 @@ def data(reading: Reading, item: Item | None) -> DataSpec | None:
         at_least(reading, fields, "batch", 1, DataSpec.batch),
         limit or None,
         _flag(reading, fields.get("test_inputs"), "`test_inputs`"),
+        _how(reading, fields.get("how")),
         item.place,
     )
 
@@ -159,6 +160,18 @@ def at_least(reading: Reading, fields: Mapping[str, Item], key: str, least: int,
         reading.problem(f"`{key}` must be at least {least}", fields[key].place)
         return default
     return value
+
+
+def _how(reading: Reading, item: Item | None) -> MeasuredHow | None:
+    """How Fisher information is measured, if the recipe says so."""
+    written = reading.text(item, "`how`")
+    for how in get_args(MeasuredHow):
+        if written == how:
+            return how
+    if item is not None and written is not None:
+        known = ", ".join(get_args(MeasuredHow))
+        reading.problem(f"`how` must be one of {known}. Got '{written}' instead.", item.place)
+    return None
 
 
 def _flag(reading: Reading, item: Item | None, what: str) -> bool:
