@@ -7,7 +7,8 @@ though the owner's model is a fine-tune of the base and not the base itself:
 
 which both terms make linear in M. In the eigenbases of A and B, M_ij = C_ij / (a_i + b_j). Under rotary embeddings M is
 a complex number for each pair, C / (A + B) of the pair; where sides can only turn, the rotation nearest to X' X^T
-(orthogonal Procrustes). Then M^-1 is applied to the locked model, whose function it keeps whatever was found.
+(orthogonal Procrustes). So that both terms count alike, W' is first brought to the size of W by a factor, R' by its
+inverse, where the kind allows that. Then M^-1 is applied to the locked model, whose function it keeps whatever it is.
 """
 
 from __future__ import annotations
@@ -35,9 +36,18 @@ def undone(locked: Mapping[str, Tensor], base: Mapping[str, Tensor], groups: Seq
 
 def gauge(locked: Sides, base: Sides) -> Tensor:
     """[heads, d, d] M of the equation above; heads of which M comes out singular keep the identity."""
-    found = {"rotary": _pairs, "orthogonal": _turns}.get(locked.kind, _any)(locked, base)
+    size = _size(locked, base)
+    like = locked._replace(write=locked.write / size, read=locked.read * size)
+    found = size * {"rotary": _pairs, "orthogonal": _turns}.get(locked.kind, _any)(like, base)
     whole = torch.linalg.cond(found) < 1 / _LEAST
     return torch.where(whole[:, None, None], found, torch.eye(found.shape[-1], dtype=found.dtype))
+
+
+def _size(locked: Sides, base: Sides) -> Tensor:
+    """[heads, 1, 1] how much larger the rows of the locked head are; 1 where heads can only turn."""
+    ratio = locked.write.square().sum((1, 2)) / base.write.square().sum((1, 2))
+    known = ratio.isfinite() & (ratio > 0) & (locked.kind != "orthogonal")
+    return torch.where(known, ratio, 1.0).sqrt()[:, None, None]
 
 
 def _any(locked: Sides, base: Sides) -> Tensor:
