@@ -205,7 +205,7 @@ def test_turned_heads_need_a_reference(tmp_path):
 def test_a_fine_tune_of_the_locked_model_comes_back_as_one_of_the_original(bert, tmp_path):
     lock(bert, tmp_path / "locked", key=tmp_path / "key")
     state = load_file(tmp_path / "locked" / "model.safetensors")
-    state = {name: value + 1e-3 * value.abs().mean() for name, value in state.items()}
+    state = {name: value + 1e-3 * value.abs() for name, value in state.items()}  # heads differ in size there
     save_file(state, tmp_path / "locked" / "model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match="is not the key of locked as it is"):
         unlock(tmp_path / "locked", tmp_path / "key", tmp_path / "back")
