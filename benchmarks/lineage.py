@@ -188,8 +188,8 @@ def _as_tree(answers: Answers, parents: Mapping[str, str]) -> dict[str, tuple[fl
     children = [name for name in answers if true[name]]
     single = [name for name in children if len(true[name]) == 1]
     return {
-        "parents": (sum(true[name] == {parents.get(name)} for name in children), len(children)),
-        "of one parent": (sum(true[name] == {parents.get(name)} for name in single), len(single)),
+        "parents": (sum(true[name] == {parents.get(name, "")} for name in children), len(children)),
+        "of one parent": (sum(true[name] == {parents.get(name, "")} for name in single), len(single)),
     }
 
 

@@ -71,20 +71,20 @@ def new(shape: Shape) -> Any:
     import transformers as t
 
     torch.manual_seed(shape.seed)
-    common = {
+    common: dict[str, Any] = {
         "hidden_size": shape.width, "num_hidden_layers": shape.layers, "num_attention_heads": shape.heads,
         "intermediate_size": 32 * round(shape.width / 12),
     }  # fmt: skip
-    words = {"vocab_size": VOCABULARY, "max_position_embeddings": WINDOW}
-    decoder = {**common, **words, "num_key_value_heads": shape.groups, "tie_word_embeddings": True}
-    quiet = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    words: dict[str, Any] = {"vocab_size": VOCABULARY, "max_position_embeddings": WINDOW}
+    decoder: dict[str, Any] = {**common, **words, "num_key_value_heads": shape.groups, "tie_word_embeddings": True}
+    quiet: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     if shape.family == "llama":
         return t.LlamaForCausalLM(t.LlamaConfig(**decoder, pad_token_id=None, bos_token_id=0, eos_token_id=0))
     if shape.family == "qwen2":
         return t.Qwen2ForCausalLM(t.Qwen2Config(**decoder, bos_token_id=0, eos_token_id=0))
     if shape.family == "bert":
         return t.BertForMaskedLM(t.BertConfig(**common, **words, **quiet))
-    pictures = {"image_size": 8, "patch_size": 2, "num_channels": 1, "num_labels": 10}
+    pictures: dict[str, Any] = {"image_size": 8, "patch_size": 2, "num_channels": 1, "num_labels": 10}
     return t.ViTForImageClassification(t.ViTConfig(**common, **quiet, **pictures))
 
 

@@ -68,10 +68,10 @@ def tsv_m(
         U = [U_1 \dots U_K],\ V = [V_1 \dots V_K],\ \Sigma = \operatorname{diag}(\Sigma_1 \dots \Sigma_K), \\
         \theta = \theta_0 + \lambda\, U (U^\top U)^{-1/2}\, W \Sigma\, (V^\top V)^{-1/2} V^\top
 
-    with :math:`\lambda` = ``scale``, W the ``weight`` of each direction's task, and r = ``share`` times the smaller side
-    of the matrix, rounded down but at least one; without a ``share`` it is 1/K. Vectors and scalars are averaged, each
-    times its weight, and so are tensors of more than two axes, unless ``kernels: fold`` takes them for matrices of the
-    first axis by all others.
+    with :math:`\lambda` = ``scale``, W the ``weight`` of each direction's task, and r = ``share`` times the smaller
+    side of the matrix, rounded down but at least one; without a ``share`` it is 1/K. Vectors and scalars are averaged,
+    each times its weight, and so are tensors of more than two axes, unless ``kernels: fold`` takes them for matrices of
+    the first axis by all others.
 
     Shapes: ``base`` [*S]; ``tuned`` [K, *S] for K models, float; returns [*S]. Dtypes are the engine's.
     Source: arXiv:2412.00081 and its official code (r, averages); ``weight`` and ``kernels: fold`` are additions.
