@@ -85,7 +85,7 @@ class _Runs:
             told = str(error).strip().partition("\n")[0]
             text = f"the network cannot be run with these weights: {type(error).__name__}: {told}"
             raise InputError(text, where=f"model {self._label}") from error
-        return [value for value in _flat(said) if value.is_floating_point()]
+        return [value for value in tensors_in(said) if value.is_floating_point()]
 
 
 def _moved(network: Network, own: Mapping[str, Tensor], member: AxisMap) -> dict[str, Tensor]:
@@ -96,17 +96,18 @@ def _moved(network: Network, own: Mapping[str, Tensor], member: AxisMap) -> dict
     return {name: read_tensor(view, name) for name in view.headers()}
 
 
-def _flat(said: Any) -> Iterator[Tensor]:
+def tensors_in(said: Any) -> Iterator[Tensor]:
+    """Every tensor of what a network says, in order."""
     import torch
 
     if isinstance(said, torch.Tensor):
         yield said
     elif isinstance(said, Mapping):
         for value in said.values():
-            yield from _flat(value)
+            yield from tensors_in(value)
     elif isinstance(said, (list, tuple)):
         for value in said:
-            yield from _flat(value)
+            yield from tensors_in(value)
 
 
 def _wide(value: Any) -> Any:

@@ -14,6 +14,7 @@ from ligate.bench.contestants import Taught
 from ligate.bench.kept import code_digest
 from ligate.bench.lessons import Lesson
 from ligate.bench.suite import PRETRAINED, State, Teller, World
+from ligate.learn.gradient import save_whole
 from ligate.learn.presets import PRESETS, Preset
 from ligate.learn.settings import with_settings
 
@@ -44,9 +45,8 @@ def learned(world: World, lesson: Lesson, kind: Taught, kept: Path, tell: Teller
     preset = with_settings(PRESETS[kind.preset], kind.settings, f"learn/{kind.preset}")
     base, experts = world.state(PRETRAINED), [world.state(one.label) for one in world.experts]
     if not kept.is_file():
-        _write(_learn(lesson, base, experts, preset, kept.with_suffix(".state"), tell), kept)
+        save_whole(_learn(lesson, base, experts, preset, kept.with_suffix(".state"), tell), kept)
     known: Mapping[str, Any] = torch.load(kept, weights_only=True)
-
     return Done(known["state"], known["seconds"], known["extras"])
 
 
@@ -71,10 +71,3 @@ def _learn(
     }
     weights = {name: one.detach().clone() for name, one in lesson.module.state_dict().items()}
     return {"state": weights, "seconds": seconds, "extras": {name: float(one) for name, one in extras.items()}}
-
-
-def _write(told: Mapping[str, Any], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    torch.save(dict(told), partial)
-    partial.replace(path)

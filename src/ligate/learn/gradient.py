@@ -224,7 +224,7 @@ def learn(
             course.look(solver.stopping(problem, course), solver.keep)
             tell(course.curve[-1])
             if kept is not None:
-                _write(course.state(), kept)
+                save_whole(course.state(), kept)
         ended = solver.ended(course) or _step(problem, course, solver)
     problem.merge.write(course.best)
     ended = "" if course.step == solver.steps else ended
@@ -318,8 +318,8 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else math.nan
 
 
-def _write(state: Mapping[str, Any], path: Path) -> None:
-    """Whole or not at all."""
+def save_whole(state: Mapping[str, Any], path: Path) -> None:
+    """A file of tensors and plain data that is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.partial")
     torch.save(dict(state), beside)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ligate.align.architecture import Architecture, example, hushed
+from ligate.align.check import tensors_in
 from ligate.align.stored import Names, read_tensor
 from ligate.core.errors import InputError
 from ligate.core.tensors import Source
@@ -52,7 +53,7 @@ class Runs:
             told = str(error).strip().partition("\n")[0]
             text = f"the network cannot be run with these weights: {type(error).__name__}: {told}"
             raise InputError(text, where=f"model {self._label}") from error
-        return [value.float() for value in _flat(said) if value.is_floating_point()]
+        return [value.float() for value in tensors_in(said) if value.is_floating_point()]
 
 
 def difference(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
@@ -85,16 +86,3 @@ def _narrow(values: Any) -> list[Any]:
     import torch
 
     return [x.float() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in values]
-
-
-def _flat(said: Any) -> Iterator[Tensor]:
-    import torch
-
-    if isinstance(said, torch.Tensor):
-        yield said
-    elif isinstance(said, Mapping):
-        for value in said.values():
-            yield from _flat(value)
-    elif isinstance(said, (list, tuple)):
-        for value in said:
-            yield from _flat(value)
