@@ -73,3 +73,12 @@ def test_what_is_no_network_is_told(desk, ligate):
     assert (ran.code == 3 and "made-up" in ran.err) or "transformers" in ran.err
     assert ligate("lock", "nowhere", "out").code == 3
     assert not (desk / "out").exists()
+
+
+def test_a_lock_cannot_be_made_again_from_its_record(bert, fine, ligate):
+    fine("lock", "bert", "locked", "--key", "key", "--no-run")
+    fine("lock", "--unlock", "locked", "back", "--key", "key")
+    for folder, word in (("locked", "locked"), ("back", "unlocked")):
+        ran = ligate("replay", folder, "again")
+        assert ran.code == 3 and f"of a model that was {word}" in ran.err and f"`ligate verify {folder}`" in ran.err
+        assert not (bert / "again").exists()

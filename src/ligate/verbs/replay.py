@@ -18,6 +18,7 @@ from .canonical import adapter_label, alignment_label
 from .given import Size
 from .merge import merge
 from .outcome import read_log, read_record, versions
+from .transformed import transformation
 from .watch import Nobody, Watch
 
 _SHOWN = 5  # differences of one kind
@@ -50,10 +51,11 @@ def replay(
 
     Raises:
         VerifyError: an input or a result has another digest. `new` stays, for `diff`.
-        InputError: a source is not known, or `out` was merged without hashing.
+        InputError: a source is not known, `out` was merged without hashing, or it is no merge but a lock.
     """
     watch = watch or Nobody()
     record = read_record(out)
+    _require_told(record, out)
     if not record.hashed:
         raise InputError("was merged without hashing: there is nothing to compare with", where=str(out))
     log = read_log(Path(out))
@@ -80,6 +82,18 @@ def replay(
         hint = f"{new} is kept: see `ligate diff {out} {new}`."
         raise VerifyError("\n".join((f"differs from {out}", *found)), where=str(new), hint=hint)
     return Replayed(str(out), str(new), merged.digest, merged.tensors)
+
+
+def _require_told(record: Record, out: str | PathLike[str]) -> None:
+    """What was locked or unlocked cannot be made again: its record keeps silent about how, and has to."""
+    word = transformation(record)
+    if word is not None:
+        text = (
+            f"is the record of a model that was {word}: it has the digests of the result and of nothing else, so that "
+            "neither matrices nor the weights before them can be found out from it, or made again"
+        )
+        hint = f"`ligate verify {out}` checks the weights against it; `ligate lock --unlock` needs the key."
+        raise InputError(text, where=f"{out}/{NAME}", hint=hint)
 
 
 def _recipe(record: Record, where: str) -> Recipe:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ligate.align.alignment import Alignment
 from ligate.core.tensors import Source, itemsize
@@ -32,12 +32,15 @@ from .watch import Watch
 
 _PIECE = 1 << 22  # bytes read together
 
+Word = Literal["locked", "unlocked"]
+"""What was done to a model, as its record and its card say."""
+
 
 @dataclass(frozen=True)
 class Telling:
     """What the result says of itself: what was done in one word, that in a sentence, and settings that may be known."""
 
-    word: str
+    word: Word
     sentence: str
     settings: Mapping[str, Any]
 
@@ -80,6 +83,11 @@ def write_transformed(
             before_named(folder)
         written = job.stages[-1].forecast.written
         return Result(str(out), record.digest(), len(record.tensors), written, job.notes)
+
+
+def transformation(record: Record) -> Word | None:
+    """What was done to a model, by its record; None if it was made by a recipe."""
+    return next((word for word in get_args(Word) if word in record.recipe), None)
 
 
 def weights_digest(source: Source, names: set[str]) -> str:
