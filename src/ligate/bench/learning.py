@@ -58,7 +58,8 @@ def _learn(
     def says(look: Look) -> None:
         tell.counts("learning a merge", look.step, preset.solver.steps)
 
-    found = preset.learned(lesson.module, base, experts, lesson.tasks, kept=state, tell=says)
+    tasks = [lesson.pooled] if preset.pooled else lesson.tasks
+    found = preset.learned(lesson.module, base, experts, tasks, kept=state, tell=says)
     seconds = time.perf_counter() - began
     for left in state.parent.glob(f"{state.name}*"):
         left.unlink()

@@ -19,11 +19,13 @@ One = TypeVar("One")
 class Lesson(NamedTuple):
     """A module that takes any network's weights, and tasks to ask it. Batches have labels; rows say who uses them.
 
-    `examples` of all tasks together, both halves; `digest` of them.
+    `pooled` stands for all tasks, for presets that ask every task about the inputs of all. `examples` of all tasks
+    together, both halves; `digest` of them.
     """
 
     module: nn.Module
     tasks: Sequence[Task]
+    pooled: Task
     examples: int
     digest: str
 

@@ -3,7 +3,8 @@
 Each step (1) writes the merge of the present numbers into the module, tensor by tensor, (2) asks it a batch of every
 task and lets the loss flow back to its weights, (3) carries each weight's gradient to the numbers by the
 vector-Jacobian product of that tensor's merge, with the experts streamed once more. So the memory is that of the
-module, its gradients and one tensor of all experts, whatever their number; of a mask, that of the mask.
+module, its gradients and one tensor of all experts, whatever their number; of a mask, that of the mask. Small experts
+are streamed from a temporary file of their deltas.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ligate.core.errors import InputError
 
 from .masks import Held
 from .merging import Merge, Weights
-from .objectives import Batch, Told
+from .objectives import Batch, Told, by_head
 from .parametrisations import Numbers, Parametrisation
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .objectives import Objective, Prior
 
 Keep = Literal["best", "last"]
+_ROOM = 2_000_000_000  # bytes of deltas in a temporary file
 
 
 class Task(NamedTuple):
@@ -38,7 +40,8 @@ class Task(NamedTuple):
     Args:
         ask: inputs -> logits [N, C], or `Told`, by the module with whatever weights it has.
         learning: batches to learn from, in turn; `stopping`: batches that decide when to stop.
-        expert: which of the experts was trained for it, counted from 0; None: none was, or all were.
+        expert: which of the experts was trained for it, counted from 0; None: none was, or all were. One for each of
+            the heads, where `ask` asks several of the same examples: then every expert teaches on all examples.
         weight: how much its loss counts; a task of negative weight is to be forgotten.
     """
 
@@ -46,8 +49,13 @@ class Task(NamedTuple):
     ask: Callable[[Any], Tensor | Told]
     learning: Sequence[Batch]
     stopping: Sequence[Batch] = ()
-    expert: int | None = None
+    expert: int | tuple[int | None, ...] | None = None
     weight: float = 1.0
+
+    @property
+    def experts(self) -> tuple[int | None, ...]:
+        """Of every head."""
+        return self.expert if isinstance(self.expert, tuple) else (self.expert,)
 
     def told(self, batch: Batch) -> Told:
         answer = self.ask(batch.inputs)
@@ -214,7 +222,8 @@ def learn(
         InputError: there is nothing to learn from, a task lacks what the objective needs, or a tensor is missing.
     """
     require(tasks, objective)
-    problem = Problem(module, Merge(module, base, experts, parametrisation), tasks, parametrisation, objective, prior)
+    merge = Merge(module, base, experts, parametrisation, _ROOM)
+    problem = Problem(module, merge, tasks, parametrisation, objective, prior)
     course = solver.begin(problem)
     if kept is not None and kept.is_file():
         course.resume(torch.load(kept, weights_only=True))
@@ -291,11 +300,16 @@ def backward(tasks: Sequence[Task], objective: Objective, shares: Callable[[], T
     total = 0.0
     for task, weight in _weighted(tasks):
         batch = task.learning[step % len(task.learning)]
-        loss = weight * objective(task.told(batch), batch, shares())
+        loss = weight * loss_of(objective, task.told(batch), batch, shares())
         if loss.requires_grad:  # what has nothing to say of a batch is 0
             loss.backward()
         total += float(loss.detach())
     return total
+
+
+def loss_of(objective: Objective, told: Told, batch: Batch, shares: Tensor) -> Tensor:
+    """The mean over all heads that were asked."""
+    return torch.stack([objective(one, known, shares) for one, known in by_head(told, batch)]).mean()
 
 
 def asked(tasks: Sequence[Task], objective: Objective, shares: Tensor) -> float:
@@ -304,7 +318,7 @@ def asked(tasks: Sequence[Task], objective: Objective, shares: Tensor) -> float:
     with torch.no_grad():
         for task, weight in _weighted(tasks):
             batches = task.stopping or task.learning
-            total += weight * _mean([float(objective(task.told(batch), batch, shares)) for batch in batches])
+            total += weight * _mean([float(loss_of(objective, task.told(batch), batch, shares)) for batch in batches])
     return total
 
 
@@ -342,6 +356,9 @@ def require(tasks: Sequence[Task], objective: Objective) -> None:
             ):
                 raise InputError("a batch lacks what the experts say", where=f"task {task.name}",
                                  hint="ask the experts first: `taught`.")  # fmt: skip
+        if "everyone" in objective.needs and isinstance(task.expert, tuple):
+            raise InputError("votes are taken task by task, not of all heads at once", where=f"task {task.name}",
+                             hint="give each task for itself.")  # fmt: skip
 
 
 def taught(
@@ -355,13 +372,13 @@ def taught(
     parameters = dict(module.named_parameters())
     found = list(tasks)
     for index, expert in enumerate(experts):
-        if "everyone" not in needs and all(task.expert != index for task in tasks):
+        if "everyone" not in needs and all(index not in task.experts for task in tasks):
             continue
         with torch.no_grad():
             for name, one in parameters.items():
                 one.copy_(expert[name])
             found = [_with_answers(task, index, len(experts), needs) for task in found]
-    orphan = next((task.name for task in tasks if task.expert is None), None)
+    orphan = next((task.name for task in tasks if None in task.experts), None)
     if "expert" in needs and orphan is not None:
         raise InputError("no expert was trained for this task", where=f"task {orphan}",
                          hint="name the expert, or take an objective that asks all of them.")  # fmt: skip
@@ -372,13 +389,23 @@ def _with_answers(task: Task, index: int, count: int, needs: frozenset[str]) -> 
     """With what the module, being expert `index` now, says."""
 
     def answered(batch: Batch) -> Batch:
-        if "everyone" not in needs and task.expert != index:
+        if "everyone" not in needs and index not in task.experts:
             return batch
         told = task.told(batch)
         if "everyone" in needs:
             room = told.logits.new_empty(count, *told.logits.shape) if batch.everyone is None else batch.everyone
             room[index] = told.logits
             batch = batch._replace(everyone=room)
-        return batch._replace(expert=told) if task.expert == index else batch
+        if index not in task.experts:
+            return batch
+        return batch._replace(expert=_with_heads(batch.expert, told, task.experts, index))
 
     return task._replace(learning=[*map(answered, task.learning)], stopping=[*map(answered, task.stopping)])
+
+
+def _with_heads(known: Told | None, told: Told, experts: Sequence[int | None], index: int) -> Told:
+    """What the experts before this one have said, and this one under its own heads."""
+    if known is None or told.heads is None:
+        return told
+    pairs = zip(experts, known.logits.split(told.heads, 1), told.logits.split(told.heads, 1), strict=True)
+    return known._replace(logits=torch.cat([new if expert == index else old for expert, old, new in pairs], 1))

@@ -160,7 +160,8 @@ class Gathered:
         def gather(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
             x = _rows(inputs[0].detach(), self._kept)
             x = x.to(_wide(x))
-            self._sums[name] = self._sums[name].addmm_(x.T, x) if name in self._sums else x.T @ x
+            with torch.autocast(x.device.type, enabled=False):  # sums of many products want all their digits
+                self._sums[name] = self._sums[name].addmm_(x.T, x) if name in self._sums else x.T @ x
             self._counts[name] += len(x)
             if self._left is not None:
                 self._left -= 1

@@ -10,6 +10,7 @@ import torch
 from ligate.core.errors import InputError
 
 from .parametrisations import Numbers, Parametrisation
+from .stored import stored
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,11 +22,16 @@ Weights = Mapping[str, "Tensor"]
 class Merge:
     """Holds nothing but the module: base and experts are asked for their tensors, one name after the other.
 
+    Args:
+        room: where the experts' deltas take no more bytes than this, they are made once and read from a temporary file.
+
     Raises:
         InputError: a model lacks a parameter of the module, or has it in another shape.
     """
 
-    def __init__(self, module: nn.Module, base: Weights, experts: Sequence[Weights], by: Parametrisation) -> None:
+    def __init__(
+        self, module: nn.Module, base: Weights, experts: Sequence[Weights], by: Parametrisation, room: int = 0
+    ) -> None:
         self._parameters = dict(module.named_parameters())
         self._base, self._experts, self._by = base, experts, by
         for index, weights in enumerate((base, *experts)):
@@ -34,6 +40,7 @@ class Merge:
                     which = "the base" if index == 0 else f"expert {index}"
                     raise InputError(f"{which} has no tensor {name} of shape {list(one.shape)}", where=f"tensor {name}",
                                      hint="all models must have the module's parameters.")  # fmt: skip
+        self._deltas = self._kept(room)
 
     def start(self) -> dict[str, Tensor]:
         """The numbers before anything is learned, which take gradients."""
@@ -59,5 +66,21 @@ class Merge:
 
     def _tensors(self) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
         for name, one in self._parameters.items():
-            base = self._base[name].float()
-            yield name, one, base, torch.stack([each[name].float() - base for each in self._experts])
+            yield name, one, self._base[name].float(), self._deltas[name] if self._deltas else self._made(name)
+
+    def _made(self, name: str) -> Tensor:
+        """[K, *S] what the experts add to the base."""
+        base = self._base[name].float()
+        found = torch.empty(len(self._experts), *base.shape)
+        for delta, each in zip(found, self._experts, strict=True):
+            torch.sub(each[name].float(), base, out=delta)
+        return found
+
+    def _kept(self, room: int) -> dict[str, Tensor]:
+        """All deltas, if they fit; else none, and they are made in every step."""
+        if 4 * len(self._experts) * sum(one.numel() for one in self._parameters.values()) > room:
+            return {}
+        try:
+            return stored((name, self._made(name)) for name in self._parameters)
+        except OSError:  # no room for it after all
+            return {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
@@ -18,19 +18,21 @@ Some = TypeVar("Some")
 class Told(NamedTuple):
     """What a network says of N examples: logits [N, C], and hidden states [N, ...] of a task that shows them.
 
-    Where somebody attacks, `shifted` [N, C] is what it says of the same examples with the adversary's shift.
+    Where somebody attacks, `shifted` [N, C] is what it says of the same examples with the adversary's shift. Where
+    several heads are asked of the same examples their logits lie side by side, and `heads` are the classes of each.
     """
 
     logits: Tensor
     hidden: Tensor | None = None
     shifted: Tensor | None = None
+    heads: tuple[int, ...] | None = None
 
 
 class Batch(NamedTuple):
     """Examples of one task: whatever the task's `ask` takes, and what is known of them.
 
     Args:
-        right: [N] the right classes.
+        right: [N] the right classes, [N, heads] where several heads are asked; what is negative nobody knows.
         expert: what the task's own expert says.
         everyone: [K, N, C] the logits of all experts.
     """
@@ -73,7 +75,10 @@ class CrossEntropy:
     needs: frozenset[Need] = frozenset({"labels"})
 
     def __call__(self, told: Told, batch: Batch, shares: Tensor) -> Tensor:
-        return torch.nn.functional.cross_entropy(told.logits, _there(batch.right))
+        right = _there(batch.right)
+        known = right >= 0
+        total = torch.nn.functional.cross_entropy(told.logits, right.where(known, -100), reduction="sum")
+        return total / known.sum().clamp_min(1)
 
 
 @dataclass(frozen=True)
@@ -163,6 +168,24 @@ class Mixed:
 
     def __call__(self, told: Told, batch: Batch, shares: Tensor) -> Tensor:
         return torch.stack([weight * part(told, batch, shares) for part, weight in self.parts.items()]).sum()
+
+
+def by_head(told: Told, batch: Batch) -> Iterator[tuple[Told, Batch]]:
+    """What each head says, and what is known of its task; a single head is all there is."""
+    if told.heads is None:
+        yield told, batch
+        return
+    start = 0
+    for number, width in enumerate(told.heads):
+        part = slice(start, start := start + width)
+        expert = None if batch.expert is None else _of_head(batch.expert, part)
+        right = None if batch.right is None else batch.right[:, number]
+        yield _of_head(told, part), batch._replace(right=right, expert=expert)
+
+
+def _of_head(told: Told, part: slice) -> Told:
+    shifted = None if told.shifted is None else told.shifted[:, part]
+    return Told(told.logits[:, part], None, shifted)  # hidden states are of all heads: no expert has them so
 
 
 def _against(target: Tensor, logits: Tensor) -> Tensor:

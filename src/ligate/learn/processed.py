@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from ligate.ops.directions import directions
@@ -15,6 +12,7 @@ from ligate.ops.matrices import matrices
 from ligate.ops.order import rank
 
 from .merging import Weights
+from .stored import stored
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,18 +68,10 @@ def orthogonal(base: Weights, experts: Sequence[Weights], share: float | None = 
 
 
 def _on_disk(experts: Sequence[Weights], base: Weights) -> list[Weights]:
-    """The same weights, mapped from a file that is gone with the last of them."""
-    found: list[dict[str, Tensor]] = [{} for _ in experts]
-    with tempfile.TemporaryFile() as file:
-        for name in [name for name in base if base[name].is_floating_point()]:
-            for mine, expert in zip(found, experts, strict=True):
-                one = expert[name].contiguous().float().numpy()
-                start = file.seek(0, os.SEEK_END)
-                file.write(one.tobytes())
-                file.flush()
-                there = np.memmap(file, np.float32, "r+", start, one.shape or (1,))
-                mine[name] = torch.from_numpy(there).reshape(one.shape)
-    return [*found]
+    names = [name for name in base if base[name].is_floating_point()]
+    # Name by name, since the tensors of all experts are made together.
+    together = stored((f"{index}:{name}", each[name]) for name in names for index, each in enumerate(experts))
+    return [{name: together[f"{index}:{name}"] for name in names} for index in range(len(experts))]
 
 
 def _least(base: Weights, expert: Weights, density: float) -> float:

@@ -57,11 +57,13 @@ class Network:
     """Args:
     answer: (task, inputs) -> what the network says, with gradients if they are on.
     examples: (task, questions) -> a batch.
+    answers: inputs -> the logits of every task, in order, where one pass of the network serves all heads.
     """
 
     module: nn.Module
     answer: Callable[[str, Any], Answer]
     examples: Callable[[str, Sequence[Asked]], Examples]
+    answers: Callable[[Any], Mapping[str, Tensor]] | None = None
 
     def ask(self, task: str, inputs: Any) -> Tensor:
         """[N, C] logits."""
@@ -113,7 +115,11 @@ def _of_phrases(base: Path, tasks: Mapping[str, Wanted], length: int, place: obj
         means = phrases.means(model, inputs)
         return Answer(phrases.logits(means, heads[task]), means)
 
-    return Network(model, answer, examples)
+    def answers(inputs: Any) -> dict[str, Tensor]:
+        means = phrases.means(model, inputs)
+        return {task: phrases.logits(means, head) for task, head in heads.items()}
+
+    return Network(model, answer, examples, answers)
 
 
 def _of_sequences(base: Path, tasks: Mapping[str, Wanted], length: int, place: object) -> Network:
@@ -166,7 +172,11 @@ def _of_images(base: Path, tasks: Mapping[str, Wanted], length: int, place: obje
     def answer(task: str, contents: Sequence[Content]) -> Answer:
         return Answer(scale * images.image_vectors(model, images.pixels(processor, contents)) @ heads[task].T)
 
-    return Network(model, answer, examples)
+    def answers(contents: Sequence[Content]) -> dict[str, Tensor]:
+        seen = images.image_vectors(model, images.pixels(processor, contents))
+        return {task: scale * seen @ head.T for task, head in heads.items()}
+
+    return Network(model, answer, examples, answers)
 
 
 def _of_language(base: Path, tasks: Mapping[str, Wanted], length: int, place: object) -> Network:

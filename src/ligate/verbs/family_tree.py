@@ -19,6 +19,7 @@ _HOW = {
     "rounded": "rounded to 16 bits",
     "quantised": "rounded to integer levels",
     "pruned": "pruned",
+    "locked": "the same in other coordinates",
     "merged": "merged",
     "selected": "merged element by element",
 }

@@ -72,7 +72,7 @@ def _key(taken: Lesson, recipe: Recipe) -> str:
     outs = [repr((place, sorted(taken.places))) for place in (tuple(plan.sources),)]
     files = [repr(stamp) for stamp in stamps(taken.job.sources, ())]
     asked = (choice.data.kind, choice.data.length, choice.data.batch, choice.data.test_inputs)
-    settings = repr((choice.preset.source, fields_of(choice.preset)))
+    settings = repr((choice.preset.source, fields_of(choice.preset), choice.preset.pooled))
     return digest_of([choice.method, settings, repr(asked), *read, *outs, *files])
 
 
@@ -121,7 +121,7 @@ def _notes(taken: Lesson, tasks: Sequence[Any]) -> list[str]:
     single = [task.name for task in tasks if len(task.learning) == 1]
     if single:
         notes.append(f"all examples of {', '.join(single)} are one batch: every step learns from the same")
-    names = {task.name for task in tasks}
+    names = set(taken.examples)
     if names & set(taken.chosen.models) and (without := [one for one in taken.chosen.models if one not in names]):
         notes.append(f"no task is called {' or '.join(without)}: no example speaks for that model")
     if taken.left:
@@ -191,6 +191,7 @@ def _account(taken: Lesson, found: Learned) -> dict[str, Any]:
             "share": data.share,
             "labels": labels if choice.needs_labels else "not used",
             "test_inputs": data.test_inputs,
+            "asked": "every task about the inputs of all" if taken.together else "every task about its own inputs",
             "tasks": counted(taken.examples),
         },
         "stages": [_stage(one, used=number < used) for number, one in enumerate(stages)],

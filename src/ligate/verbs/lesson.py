@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,9 +72,34 @@ class Lesson:
         numbers = self.chosen.preset.parametrisation.start(shapes, len(self.models) - 1)
         return sum(one.numel() for one in numbers.values())
 
+    @property
+    def together(self) -> Callable[[Any], Mapping[str, Tensor]] | None:
+        """What answers all tasks at once, if every task is to be asked about the inputs of all."""
+        alike = all(task.weight == 1 for task in self.chosen.data.tasks)
+        return self.network.answers if self.chosen.preset.pooled and alike else None
+
     def tasks(self) -> list[Task]:
         """The tasks in batches; which of the models was trained for one is told by its name."""
+        if self.together is not None:
+            return [self._all(self.together)]
         return [self._task(name, one) for name, one in self.examples.items()]
+
+    def _all(self, answers: Callable[[Any], Mapping[str, Tensor]]) -> Task:
+        from ligate.learn.pooling import Known, pooled
+
+        first, numbered = next(iter(self.examples)), [*enumerate(self.examples.values())]
+        learning = [Known(one, number, one.answer) for number, each in numbered for one in each.learning]
+        stopping = [Known(one, number, one.answer) for number, each in numbered for one in each.stopping]
+        experts = {name: self._expert(name) for name in self.examples}
+
+        def inputs(some: Sequence[Asked]) -> Any:
+            return self.network.examples(first, some).inputs
+
+        return pooled(experts, answers, inputs, learning, stopping, self.chosen.data.batch * len(experts))
+
+    def _expert(self, name: str) -> int | None:
+        models = self.chosen.models
+        return models.index(name) if name in models else None
 
     def _task(self, name: str, examples: Examples) -> Task:
         from ligate.learn.gradient import Task
@@ -84,14 +109,12 @@ class Lesson:
             [self._batch(name, some) for some in in_batches(half, self.chosen.data.batch)]
             for half in (examples.learning, examples.stopping)
         ]
-        models = self.chosen.models
-        expert = models.index(name) if name in models else None
         weight = next(task.weight for task in self.chosen.data.tasks if task.name == name)
 
         def ask(inputs: Any) -> Told:
             return Told(*self.network.answer(name, inputs))
 
-        return Task(name, ask, halves[0], halves[1], expert, weight)
+        return Task(name, ask, halves[0], halves[1], self._expert(name), weight)
 
     def _batch(self, name: str, asked: Sequence[Asked]) -> Batch:
         from ligate.learn.objectives import Batch

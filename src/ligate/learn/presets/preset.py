@@ -31,6 +31,8 @@ class Preset:
         rule: the ordinary rule that does the same with the numbers as its weights.
         then: the next stage, which may depend on what this one has learned: (this preset, base, experts as they are
             merged, learned) -> the preset of the next stage. None: this is the last.
+        pooled: every task is asked about the inputs of all tasks, where one pass of the network serves all heads; so
+            each expert teaches on the inputs of the others, too. Whoever makes the tasks makes one of all of them.
     """
 
     parametrisation: Parametrisation
@@ -42,6 +44,7 @@ class Preset:
     experts: Experts | None = None
     rule: str = "merge/task_arithmetic"
     then: Callable[[Preset, Weights, Sequence[Weights], Learned], Preset] | None = None
+    pooled: bool = False
 
     def learned(
         self,

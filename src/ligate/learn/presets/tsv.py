@@ -16,15 +16,16 @@ def tsv_agreement() -> Preset:
     """A weight for each expert and tensor of TSV-Merge, with which each task is answered as its own expert would.
 
     No published system: AdaMerging's weights (arXiv 2310.02575) for TSV-Merge's directions, learned from what Expert
-    Merging (arXiv 2509.25712) learns from. No labels.
+    Merging (arXiv 2509.25712) learns from. Every expert is asked about the inputs of all tasks. No labels.
     """
     return Preset(
         Coefficients("tensor", 1.5),
         Agreement(),
-        Adam(80, 6e-3, look=20, cosine=True),
+        Adam(80, 2e-2, look=20, cosine=True),
         "TSV-Merge, arXiv 2412.00081, with learned weights",
         experts=orthogonal,
         rule="merge/tsv_m",
+        pooled=True,
     )
 
 

@@ -70,7 +70,7 @@ _STANDARD = {
 _FULL = {
     "train": 3000,
     "validation": 150,
-    "lesson": 300,
+    "lesson": 480,
     "test": 500,
     "outside": 500,
     "length": 48,
