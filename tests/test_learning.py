@@ -228,6 +228,38 @@ def _weighs_each_tensor_of_tsv_m() -> None:
         assert [known.get((name, task), known.get(("*", task))) for task in TASKS] == each[:, 0].tolist()
 
 
+def test_a_gate_begins_at_the_weights_of_the_models(place: Path):
+    weight = dict(zip(TASKS, (3.0, 1.0), strict=True))
+    merge(recipe("learn/neulig", {"steps": 1, "look": 1, "rate": 1e-6, "weight": weight}), "out")
+    base, merged = weights("base"), weights("out")
+    first, second = (weights(task) for task in TASKS)
+    for name, one in merged.items():
+        due = base[name] + 0.75 * (first[name] - base[name]) + 0.25 * (second[name] - base[name])
+        torch.testing.assert_close(one, due, atol=1e-5, rtol=1e-4)
+    assert told("out")["settings"]["weight"] == [3.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("method", "weight", "text"),
+    [
+        ("learn/neulig", {TASKS[0]: 3.0}, "must be a number for every model"),
+        ("learn/neulig", {TASKS[0]: 3.0, TASKS[1]: -1.0}, "greater than 0"),
+        ("learn/adamerging", {TASKS[0]: 3.0, TASKS[1]: 1.0}, "no gate that could begin"),
+    ],
+)
+def test_weights_that_a_gate_cannot_begin_at_are_told(place: Path, method: str, weight: dict[str, float], text: str):
+    with pytest.raises(LigateError, match=text):
+        merge(recipe(method, {"weight": weight}), "out")
+    assert not Path("out").exists()
+
+
+def test_where_one_pass_serves_all_heads_every_task_is_asked_about_all_inputs(place: Path):
+    merge(recipe("learn/tsv_agreement", {"steps": 1, "look": 1}), "out")
+    merge(recipe("learn/expert_merging", {"steps": 1, "look": 1}), "other")
+    assert told("out")["data"]["asked"] == "every task about the inputs of all"
+    assert told("other")["data"]["asked"] == "every task about its own inputs"
+
+
 def test_the_key_of_a_learning_holds_no_address_of_this_process(place: Path, monkeypatch: pytest.MonkeyPatch):
     """A preset's functions lie elsewhere in another process: what was learned there is known all the same."""
     wanted = recipe("learn/adamerging_pp", {"steps": 1})

@@ -15,7 +15,7 @@ from ligate.core.errors import RecipeError
 from ligate.core.method import Card
 from ligate.core.suggest import nearest
 from ligate.learn.presets import PRESETS
-from ligate.learn.settings import with_settings
+from ligate.learn.settings import with_settings, with_shares
 from ligate.methods import _catalogue
 
 AVERAGE = "average"
@@ -81,6 +81,7 @@ class Taught(NamedTuple):
     settings: Mapping[str, float | str | bool] = {}
     per_class: int | None = None  # examples of each class, at most
     batch: int = 12
+    by_size: bool = False  # a gate begins at the experts' training examples
 
 
 class Rule(NamedTuple):
@@ -164,9 +165,14 @@ def _taught(name: str, text: str, written: str) -> Contestant:
     for key, value in (("per_class", per_class), ("batch", batch)):
         if value is not None and (not isinstance(value, int) or value < 1):
             raise RecipeError(f"`{key}` is {value!r}, and counts examples", where=written)
+    by_size = settings.pop("by_size", False)
+    if not isinstance(by_size, bool):
+        raise RecipeError(f"`by_size` is {by_size!r}, and may be true or false", where=written)
     preset = with_settings(PRESETS[name], settings, written)
+    if by_size:
+        with_shares(preset, [1.0], written)  # which tells presets without a gate
     uses: tuple[Use, ...] = ("validation labels",) if "labels" in preset.objective.needs else ("unlabelled inputs",)
-    kind = Taught(name, settings, per_class, batch)
+    kind = Taught(name, settings, per_class, batch, by_size)
     title = name.replace("_", " ") + (f" ({text})" if text else "")
     return Contestant(written.replace(" ", ""), title, "merge", uses, kind, f"learned; {preset.source}")
 

@@ -16,7 +16,7 @@ from ligate.bench.lessons import Lesson
 from ligate.bench.suite import PRETRAINED, State, Teller, World
 from ligate.learn.gradient import save_whole
 from ligate.learn.presets import PRESETS, Preset
-from ligate.learn.settings import with_settings
+from ligate.learn.settings import with_settings, with_shares
 
 if TYPE_CHECKING:
     from ligate.learn.gradient import Look
@@ -43,6 +43,8 @@ def learning_digest() -> str:
 def learned(world: World, lesson: Lesson, kind: Taught, kept: Path, tell: Teller) -> Done:
     """Learn, or find what was learned before under this name. A learning that was killed goes on."""
     preset = with_settings(PRESETS[kind.preset], kind.settings, f"learn/{kind.preset}")
+    if kind.by_size:
+        preset = with_shares(preset, [one.size for one in world.experts], f"learn/{kind.preset}")
     base, experts = world.state(PRETRAINED), [world.state(one.label) for one in world.experts]
     if not kept.is_file():
         save_whole(_learn(lesson, base, experts, preset, kept.with_suffix(".state"), tell), kept)

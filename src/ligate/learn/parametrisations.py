@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 
+from ligate.core.errors import InputError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -113,15 +115,18 @@ class Gated:
     Args:
         offsets: whether each tensor moves the gate for itself.
         length: the factor s before anything is learned, one for each tensor; None: it is 1 and stays so.
+        at: what the experts have in the vote before anything is learned, such as how many examples each was trained on;
+            empty: they have equal shares.
     """
 
     offsets: bool = False
     length: float | None = None
+    at: tuple[float, ...] = ()
 
     def start(self, shapes: Mapping[str, Sequence[int]], experts: int) -> dict[str, Tensor]:
         own = {f"offset:{name}": torch.zeros(experts) for name in shapes} if self.offsets else {}
         longer = {} if self.length is None else {f"length:{name}": torch.tensor([self.length]) for name in shapes}
-        return {GATE: torch.zeros(experts), **own, **longer}
+        return {GATE: gate_at(self.at, experts), **own, **longer}
 
     def merged(self, name: str, base: Tensor, deltas: Tensor, numbers: Numbers, step: int | None = None) -> Tensor:
         return added(base, deltas, self.coefficients(name, numbers)[:, None])
@@ -133,6 +138,21 @@ class Gated:
 
     def shares(self, numbers: Numbers) -> Tensor:
         return numbers[GATE].softmax(0)
+
+
+def gate_at(shares: Sequence[float], experts: int) -> Tensor:
+    """[experts] a gate whose softmax is in these proportions; without any all are equal.
+
+    Raises:
+        InputError: there is not one share for each expert, or one is not positive.
+    """
+    if not shares:
+        return torch.zeros(experts)
+    if len(shares) != experts or min(shares) <= 0:
+        raise InputError(f"{list(shares)} are no shares of {experts} experts", where="gate",
+                         hint="give each expert a positive number, such as how many examples it was trained on.")  # fmt: skip
+    found = torch.tensor(shares).log()
+    return found - found.mean()
 
 
 def added(base: Tensor, deltas: Tensor, coefficients: Tensor) -> Tensor:

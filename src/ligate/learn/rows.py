@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .parametrisations import GATE, Numbers
+from .parametrisations import GATE, Numbers, gate_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,14 +31,16 @@ class GatedRows:
     Args:
         length: the factors before anything is learned. With 0 learning begins at the base, say at a merge that was made
             without data: the gates move as soon as the factors have.
+        at: what the experts have in the vote before anything is learned, as in `Gated`.
     """
 
     length: float = 1.0
+    at: tuple[float, ...] = ()
 
     def start(self, shapes: Mapping[str, Sequence[int]], experts: int) -> dict[str, Tensor]:
         offsets = {f"offset:{name}": torch.zeros(experts, *shape[:1]) for name, shape in shapes.items()}
         lengths = {f"length:{name}": torch.full(tuple(shape[:1]), self.length) for name, shape in shapes.items()}
-        return {GATE: torch.zeros(experts), **offsets, **lengths}
+        return {GATE: gate_at(self.at, experts), **offsets, **lengths}
 
     def merged(self, name: str, base: Tensor, deltas: Tensor, numbers: Numbers, step: int | None = None) -> Tensor:
         c = self.coefficients(name, numbers).to(deltas.dtype)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from ligate.core.errors import RecipeError
 from ligate.core.suggest import nearest
@@ -38,6 +38,21 @@ def with_settings(preset: Preset, values: Mapping[str, Any], method: str) -> Pre
         choice = next(one for one in _CHOICES if name in {each for each, *_ in _plain(getattr(preset, one))})
         preset = replace(preset, **{choice: _with(getattr(preset, choice), name, value)})
     return preset
+
+
+def with_shares(preset: Preset, shares: Sequence[float], method: str) -> Preset:
+    """The preset with a gate that begins at these shares of the experts, such as their training examples.
+
+    Raises:
+        RecipeError: it has no gate, or a share is not positive.
+    """
+    if not hasattr(preset.parametrisation, "at"):
+        raise RecipeError(f"`{method}` has no gate that could begin at a `weight` of each model",
+                          hint="leave `weight` out, or take `learn/neulig`.")  # fmt: skip
+    if min(shares) <= 0:
+        raise RecipeError(f"`weight` must be greater than 0. Got {min(shares):g} instead.")
+    changed: Any = replace(cast("Any", preset.parametrisation), at=tuple(map(float, shares)))
+    return replace(preset, parametrisation=changed)
 
 
 def _with(choice: Any, name: str, value: Any) -> Any:

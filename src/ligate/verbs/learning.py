@@ -24,6 +24,7 @@ from .watch import Watch
 
 if TYPE_CHECKING:
     from ligate.learn.gradient import Learned, Look
+    from ligate.learn.presets import Preset
 
 
 def learned(recipe: Recipe, out: Path, how: How, lookup: Lookup, watch: Watch) -> Recipe:
@@ -63,7 +64,6 @@ def _kept(taken: Lesson, place: Place, watch: Watch) -> tuple[Outcome, dict[str,
 
 def _key(taken: Lesson, recipe: Recipe) -> str:
     """Of everything that decides what is learned, the same in every process; what only the output says is no part."""
-    from ligate.learn.settings import settings_of as fields_of
     from ligate.tasks.digests import digest_of
 
     choice = taken.chosen
@@ -72,7 +72,7 @@ def _key(taken: Lesson, recipe: Recipe) -> str:
     outs = [repr((place, sorted(taken.places))) for place in (tuple(plan.sources),)]
     files = [repr(stamp) for stamp in stamps(taken.job.sources, ())]
     asked = (choice.data.kind, choice.data.length, choice.data.batch, choice.data.test_inputs)
-    settings = repr((choice.preset.source, fields_of(choice.preset), choice.preset.pooled))
+    settings = repr((choice.preset.source, _settings(choice.preset), choice.preset.pooled))
     return digest_of([choice.method, settings, repr(asked), *read, *outs, *files])
 
 
@@ -172,8 +172,6 @@ def _stage(found: Learned, *, used: bool) -> dict[str, Any]:
 
 def _account(taken: Lesson, found: Learned) -> dict[str, Any]:
     """For records: what was learned, how and from what. No text, no path, no time."""
-    from ligate.learn.settings import settings_of as fields_of
-
     choice, stages = taken.chosen, _stages(found)
     used = len(stages) - (len(_stages(found.after)) if found.after else 0)
     data = choice.data
@@ -181,7 +179,7 @@ def _account(taken: Lesson, found: Learned) -> dict[str, Any]:
     return {
         "preset": choice.method,
         "source": choice.preset.source,
-        "settings": fields_of(choice.preset),
+        "settings": _settings(choice.preset),
         "scalars": sum(one.scalars for one in stages),
         "tensors": {"learned": len(set(taken.places.values())), "left at the start": len(taken.left)},
         "data": {
@@ -197,6 +195,14 @@ def _account(taken: Lesson, found: Learned) -> dict[str, Any]:
         "stages": [_stage(one, used=number < used) for number, one in enumerate(stages)],
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
+
+
+def _settings(preset: Preset) -> dict[str, Any]:
+    """The fields of its choices, and the shares at which a gate begins."""
+    from ligate.learn.settings import settings_of
+
+    shares: Sequence[float] = getattr(preset.parametrisation, "at", ())
+    return {**settings_of(preset), **({"weight": list(shares)} if shares else {})}
 
 
 def _number(value: float) -> float | None:

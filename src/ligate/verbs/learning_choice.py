@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ligate.core.errors import LigateError, RecipeError
 from ligate.core.suggest import nearest
@@ -83,7 +84,7 @@ def with_idle_data_told(recipe: Recipe, lookup: Lookup) -> Recipe:
 
 def _preset(step: Step, problems: list[LigateError]) -> Preset | None:
     from ligate.learn.presets import PRESETS
-    from ligate.learn.settings import with_settings
+    from ligate.learn.settings import with_settings, with_shares
 
     name = step.method.removeprefix(LEARN)
     if name not in PRESETS:
@@ -91,13 +92,33 @@ def _preset(step: Step, problems: list[LigateError]) -> Preset | None:
         problems.append(RecipeError(f"there is no preset '{step.method}'", where=str(step.place), hint=hint))
         return None
     preset = PRESETS[name]
+    shares = [setting for setting in step.settings if _is_share(setting)]
     for setting in step.settings:
         try:
-            preset = with_settings(preset, {setting.name: _value(setting)}, step.method)
+            if setting not in shares:
+                preset = with_settings(preset, {setting.name: _value(setting)}, step.method)
+            elif setting is shares[0]:
+                preset = with_shares(preset, _shares(shares, step.models), step.method)
         except RecipeError as error:
             error.where = str(setting.place)
             problems.append(error)
     return preset
+
+
+def _is_share(setting: Setting) -> bool:
+    """A weight of one model, from which a gate begins."""
+    return setting.name == "weight" and setting.model is not None and setting.match is None
+
+
+def _shares(settings: Sequence[Setting], models: Sequence[str]) -> list[float]:
+    """A number for every model."""
+    known = {setting.model: setting.value for setting in settings}
+    for model in models:
+        value = known.get(model)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            told = "has none" if value is None else f"has {value!r}"
+            raise RecipeError(f"`weight` must be a number for every model, and `{model}` {told}")
+    return [float(cast("float", known[model])) for model in models]
 
 
 def _value(setting: Setting) -> Any:
