@@ -3,12 +3,15 @@
     python benchmarks/lock.py                         everything; networks are kept in build/bench-lock
     python benchmarks/lock.py --only minilm
     python benchmarks/lock.py --store FOLDER          where networks lie or will lie
+    python benchmarks/lock.py --only experts --experts FOLDER       with models, say `networks` in the store of a bench
 
 minilm    two fine-tunes of MiniLM on questions about Debian's packages (needs package lists: `apt-get update`); one is
           locked and merged with the other
 llama     a small Llama with grouped heads, two fine-tunes of it; the same
 signs     the detector that needs no other model: thresholds from some networks, alarms on others
 gaussian  matrices that are drawn without care, in float32 and bfloat16
+locks     further locks of the first fine-tune of MiniLM, merged with the other: how much depends on the draw
+experts   the same detector on many fine-tunes of one network
 """
 
 from __future__ import annotations
@@ -52,8 +55,21 @@ from lock_networks import Shape
 STORE = Path(__file__).parent.parent / "build" / "bench-lock"
 TASKS = ("section", "role")  # the locked model's, the sibling's
 TRAIN, TEST, LENGTH = 3000, 200, 48  # training as in the full tier of `ligate bench debian8`, whose networks it finds
-HOW = ("average", "arithmetic")
+_NO_ATTENTION = [{"match": "*att*n.*", "value": 0}, 1.0]
+HOW: Mapping[str, Mapping[str, Any]] = {
+    "average": {"method": "linear", "parameters": {"weight": 0.5}},
+    "arithmetic": {"method": "task_arithmetic", "base": "base", "parameters": {"weight": 1, "scale": 0.7}},
+    "slerp": {"method": "slerp", "base": "own", "models": ["sibling"], "parameters": {"t": 0.5}},
+    "ties": {"method": "ties", "base": "base", "parameters": {"density": 0.5, "weight": 1}},
+    "tsv_m": {"method": "tsv_m", "base": "base"},
+    "all but the owner's attention": {  # what a lock of heads leaves in reach
+        "method": "task_arithmetic",
+        "base": "base",
+        "parameters": {"weight": {"own": _NO_ATTENTION, "sibling": 1}, "scale": 0.7},
+    },
+}
 LOCKS = 3  # of each network that the detector is shown
+DRAWS = 5  # locks of one network that are merged
 
 LLAMA = Shape("llama", 128, 4, 2, 2, 300, 0.0, 2)
 TUNED = 100  # steps
@@ -86,11 +102,15 @@ def main() -> None:
         "minilm": minilm,
         "signs": seen,
         "gaussian": gaussian,
+        "locks": locks,
     }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=parts, action="append")
+    parser.add_argument("--only", choices=[*parts, "experts"], action="append")
     parser.add_argument("--store", type=Path, default=STORE)
+    parser.add_argument("--experts", type=Path, help="a folder of model folders")
     given = parser.parse_args()
+    if given.experts:
+        parts["experts"] = partial(_of_experts, given.experts)
     for part in given.only or parts:
         work = given.store / "work" / part
         shutil.rmtree(work, ignore_errors=True)
@@ -107,11 +127,13 @@ def minilm(store: Path, work: Path) -> Told:
     ask = partial(_accuracy, corpus, encoders.load(base))
     accuracy: dict[str, dict[str, float]] = {}
     yield "locked", lock(own, work / "locked").change
+    yield "all locked", lock(own, work / "all locked", everything=True).change
     yield "undone by heads", undo_lock(work / "locked", base, work / "undone", original=own)
     for name, folder in _family(base, own, sibling, work):
         accuracy[name] = ask(folder)
         yield f"accuracy, {name}", accuracy[name]
-    yield "lost", {how: _lost(accuracy, how) for how in HOW}
+    for state in ("locked", "all locked"):
+        yield f"lost, {state}", {how: _lost(accuracy, how, state) for how in HOW}
     for name, folder in (("own", own), ("locked", work / "locked"), ("sibling", sibling), ("undone", work / "undone")):
         yield f"{name}, checked", check_lock(folder, base)
     yield "undone beside the sibling", undo_lock(work / "locked", sibling, original=own)
@@ -139,9 +161,42 @@ def llama(store: Path, work: Path) -> Told:
 def _family(base: Path, own: Path, sibling: Path, work: Path) -> Iterator[tuple[str, Path]]:
     """All networks that are asked, with the merges of the sibling with the owner's in three states."""
     yield from (("base", base), ("own", own), ("sibling", sibling), ("own, locked", work / "locked"))
+    states = [state for state in ("locked", "all locked", "undone") if (work / state).is_dir()]
     for how in HOW:
-        for label, one in (("", own), (", locked", work / "locked"), (", undone", work / "undone")):
-            yield how + label, _merged(how, base, one, sibling, work)
+        yield how, _merged(how, base, own, sibling, work)
+        for state in states:
+            yield f"{how}, {state}", _merged(how, base, work / state, sibling, work)
+
+
+def locks(store: Path, work: Path) -> Told:
+    """The share of each merge's gain that is lost, for each of some locks."""
+    corpus = facets.corpus(store)
+    base, own, sibling = _experts(corpus, store)
+    ask = partial(_accuracy, corpus, encoders.load(base))
+    accuracy = {"base": ask(base)} | {how: ask(_merged(how, base, own, sibling, work)) for how in HOW}
+    for draw in range(DRAWS):
+        one = work / f"locked-{draw}"
+        moved = lock(own, one).change
+        for how in HOW:
+            merged = _merged(how, base, one, sibling, work)
+            accuracy[f"{how}, locked"] = ask(merged)
+            shutil.rmtree(merged)
+        yield f"{draw}", {"change": moved, "lost": {how: _lost(accuracy, how, "locked") for how in HOW}}
+        shutil.rmtree(one)
+
+
+def _of_experts(folder: Path, store: Path, work: Path) -> Told:
+    """Networks of one family in a folder: no two of them are independent."""
+    places = sorted(path.parent for path in folder.glob("*/config.json"))
+    found = _stretches(places)
+    yield "networks", len(found)
+    yield "most and least", _limits(found)
+    wrong = {kind: {"alarms": 0, "locks": 0, "missed": 0} for kind in KNOWN}
+    for kind, told in ((kind, told) for kinds in found.values() for kind, told in kinds.items()):
+        wrong[kind]["alarms"] += told["unlocked"] >= KNOWN[kind].locked
+        wrong[kind]["locks"] += len(told["locked"])
+        wrong[kind]["missed"] += sum(one < KNOWN[kind].locked for one in told["locked"])
+    yield "wrong", wrong
 
 
 def seen(store: Path, work: Path) -> Told:
@@ -221,21 +276,17 @@ def _accuracy(corpus: Corpus, encoder: encoders.Encoder, folder: Path) -> dict[s
     return {**found, "mean": sum(found.values()) / len(found)}
 
 
-def _lost(accuracy: Mapping[str, Mapping[str, float]], how: str) -> float:
+def _lost(accuracy: Mapping[str, Mapping[str, float]], how: str, state: str) -> float:
     gain = accuracy[how]["mean"] - accuracy["base"]["mean"]
-    return 1 - (accuracy[f"{how}, locked"]["mean"] - accuracy["base"]["mean"]) / gain
+    return 1 - (accuracy[f"{how}, {state}"]["mean"] - accuracy["base"]["mean"]) / gain
 
 
 def _merged(how: str, base: Path, own: Path, sibling: Path, work: Path) -> Path:
-    sources = {"base": str(base), "own": str(own), "sibling": str(sibling)}
     out = work / f"{how}-{own.name}"
-    if how == "average":
-        told = {"method": "linear", "models": ["own", "sibling"], "parameters": {"weight": 0.5}}
-        sources.pop("base")
-    else:
-        parameters = {"weight": 1, "scale": 0.7}
-        told = {"method": "task_arithmetic", "base": "base", "models": ["own", "sibling"], "parameters": parameters}
-    merge({"sources": sources, "merge": told}, out)
+    told: dict[str, Any] = {"models": ["own", "sibling"], **HOW[how]}
+    sources = {"base": str(base), "own": str(own), "sibling": str(sibling)}
+    used: list[str] = [*told["models"], *([told["base"]] if "base" in told else [])]
+    merge({"sources": {name: sources[name] for name in used}, "merge": told}, out)
     return out
 
 

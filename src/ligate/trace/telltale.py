@@ -74,8 +74,8 @@ class Signs(NamedTuple):
 
 
 KNOWN: Mapping[str, Known] = {
-    "invertible": Known(14, 0.32, 1.46),
-    "rotary": Known(7, 0.07, 1.31),
+    "invertible": Known(14, 0.32, 1.42),
+    "rotary": Known(7, 0.07, 1.35),
 }
 
 
