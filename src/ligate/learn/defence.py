@@ -81,7 +81,7 @@ class Defended(Bilevel):
 def shifted(module: nn.Module, shift: Tensor) -> Generator[None]:
     """While it lasts, `shift` is added to what the module reads."""
     table = embeddings(module)
-    with _hooked(table, module, lambda read: read + shift):
+    with hooked(table, module, lambda read: read + shift):
         yield
 
 
@@ -95,7 +95,7 @@ def embeddings(module: nn.Module) -> nn.Embedding | None:
 
 
 @contextmanager
-def _hooked(table: nn.Embedding | None, module: nn.Module, change: Callable[[Tensor], Tensor]) -> Generator[None]:
+def hooked(table: nn.Embedding | None, module: nn.Module, change: Callable[[Tensor], Tensor]) -> Generator[None]:
     """While it lasts, what the table says, or else the first numbers that the module is called with, are changed."""
 
     def after(_: nn.Module, __: Any, said: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ def _nowhere(module: nn.Module, task: Task) -> Tensor:
         read.append(one)
         return one
 
-    with torch.no_grad(), _hooked(table, module, noted):
+    with torch.no_grad(), hooked(table, module, noted):
         task.ask(task.learning[0].inputs)
     if not read:
         raise InputError("the module was not asked", where=f"task {task.name}", hint="`ask` has to call it.")

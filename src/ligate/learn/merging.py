@@ -55,6 +55,14 @@ class Merge:
                 one.copy_(self._by.merged(name, base, deltas, numbers, step))
                 one.grad = None
 
+    def put(self, index: int | None) -> None:
+        """The weights of one expert into the module, whose gradients are forgotten; with None those of the base."""
+        weights = self._base if index is None else self._experts[index]
+        with torch.no_grad():
+            for name, one in self._parameters.items():
+                one.copy_(weights[name])
+                one.grad = None
+
     def carry(self, numbers: Numbers, step: int | None = None) -> None:
         """From the gradients of the weights to those of the numbers, which add up."""
         for name, one, base, deltas in self._tensors():
