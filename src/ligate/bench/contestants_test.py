@@ -163,6 +163,7 @@ def test_a_learned_merge_is_written_like_a_rule():
     assert one.kind == Taught("atlas", {"steps": 20}, per_class=16)
     assert (one.id, one.uses) == ("learn/atlas(steps=20,per_class=16)", ("validation labels",))
     assert merged("learn/adamerging").uses == ("unlabelled inputs",)
+    assert merged("learn/neulig(by_size=true)").kind == Taught("neulig", by_size=True)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +173,8 @@ def test_a_learned_merge_is_written_like_a_rule():
         ("learn/atlas(step=20)", "no parameter `step`"),
         ("learn/atlas(steps=0)", "at least 1"),
         ("learn/atlas(batch=0)", "`batch` is 0, and counts examples"),
+        ("learn/atlas(by_size=true)", "no gate"),
+        ("learn/neulig(by_size=3)", "`by_size` is 3"),
     ],
 )
 def test_a_learned_merge_that_cannot_be_is_told(written: str, told: str):
