@@ -228,6 +228,23 @@ def _weighs_each_tensor_of_tsv_m() -> None:
         assert [known.get((name, task), known.get(("*", task))) for task in TASKS] == each[:, 0].tolist()
 
 
+def test_parts_of_orthogonal_experts_end_in_factors_of_their_steps(place: Path, monkeypatch: pytest.MonkeyPatch):
+    networks: list[Any] = []
+    plain = learning.outcome
+
+    def seen(taken: Any, found: Any) -> Any:
+        named = taken.network.module.named_parameters()
+        networks.append({taken.places[name]: one.detach().clone() for name, one in named})
+        return plain(taken, found)
+
+    monkeypatch.setattr(learning, "outcome", seen)
+    done = merge(recipe("learn/tsv_agreement", {"steps": 3, "look": 1, "parts": 4}), "out")
+    for name, one in weights("out").items():
+        torch.testing.assert_close(one, networks[-1][name], atol=2e-6, rtol=1e-4)
+    assert parse_file("out.learned/recipe.yaml").steps[0].method == "merge/tsv_scaled"
+    assert replay("out", "again").digest == done.digest
+
+
 def test_a_gate_begins_at_the_weights_of_the_models(place: Path):
     weight = dict(zip(TASKS, (3.0, 1.0), strict=True))
     merge(recipe("learn/neulig", {"steps": 1, "look": 1, "rate": 1e-6, "weight": weight}), "out")

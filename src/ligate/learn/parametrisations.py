@@ -149,8 +149,8 @@ def gate_at(shares: Sequence[float], experts: int) -> Tensor:
     if not shares:
         return torch.zeros(experts)
     if len(shares) != experts or min(shares) <= 0:
-        raise InputError(f"{list(shares)} are no shares of {experts} experts", where="gate",
-                         hint="give each expert a positive number, such as how many examples it was trained on.")  # fmt: skip
+        hint = "give each expert a positive number, such as how many examples it was trained on."
+        raise InputError(f"{list(shares)} are no shares of {experts} experts", where="gate", hint=hint)
     found = torch.tensor(shares).log()
     return found - found.mean()
 

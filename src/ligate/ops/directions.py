@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from ligate.core.method import Site, Stat
 from ligate.core.spare import side_by_side
 
-from .matrices import Matrices
+from .matrices import Kernels, Matrices, matrices
 from .spectrum import gram, inverse_root, orthogonal, parts, spectrum
 
 if TYPE_CHECKING:
@@ -61,3 +62,17 @@ def directions(pair: Matrices, share: float | None) -> Directions:
     across = torch.cat([one.vectors for one in found], dim=1)
     left, root = side_by_side(lambda find: find(), (lambda: orthogonal(across), lambda: inverse_root(overlap)))
     return raw._replace(left=left, root=root)
+
+
+def found_once(share: float | None, kernels: Kernels) -> Stat:
+    """One look at the whole tensor finds its directions; None for a tensor that is averaged."""
+
+    def observe(state: None, base: Tensor, tuned: Tensor, *, site: Site, **_: Any) -> Directions | None:
+        pair = matrices(base, tuned, site, kernels)
+        return None if pair is None else directions(pair.lying(), share)
+
+    return Stat("directions", "tensor", lambda models: None, observe, lambda a, b: b, lambda found: found, _told)
+
+
+def _told(found: Directions | None) -> Mapping[str, Any]:
+    return {} if found is None else {"rank": [len(one) for one in found.readers], "kept": list(found.kept)}

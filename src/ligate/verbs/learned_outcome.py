@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .lesson import Lesson
 
 WEIGHTED, SCALED = "merge/task_arithmetic", "merge/scaled"
+_BY_FACTORS = {WEIGHTED: SCALED, "merge/tsv_m": "merge/tsv_scaled"}  # where weights of a rule say too little
 _FACTOR = "factor"
 _UNASKED = ""  # stands for tensors that were not learned
 
@@ -32,7 +33,7 @@ class Outcome:
     """Args:
     weights: tensor of the result -> a weight for each model; `rest`: those of all others.
     factors: model -> name of the file with its factors; empty where weights say all.
-    method: whose weights they are, where there are no factors.
+    method: whose weights they are, or, with factors, whose factors.
     """
 
     weights: Mapping[str, Sequence[float]]
@@ -56,7 +57,7 @@ def outcome(taken: Lesson, found: Learned) -> tuple[Outcome, dict[str, Made]]:
     rest = _at_start(taken, start)
     if mask := _mask(found):
         coefficients, made = mask
-        return Outcome(_weights(taken, coefficients), rest, dict.fromkeys(models, _file())), {_file(): made}
+        return Outcome(_weights(taken, coefficients), rest, dict.fromkeys(models, _file()), SCALED), {_file(): made}
     told = {name: _uniform(found.by, name, shape, found.numbers, len(models)) for name, shape in _shapes(taken).items()}
     rule = taken.chosen.preset.rule
     if (taken.chosen.preset.experts is None or rule != WEIGHTED) and None not in told.values():
@@ -64,7 +65,8 @@ def outcome(taken: Lesson, found: Learned) -> tuple[Outcome, dict[str, Made]]:
     files = {model: _file(model) for model in models}
     ones = (1.0,) * len(models)
     made = {files[model]: _factors(taken, found, index) for index, model in enumerate(models)}
-    return Outcome(dict.fromkeys(taken.places.values(), ones), rest if taken.left else ones, files), made
+    weights = dict.fromkeys(taken.places.values(), ones)
+    return Outcome(weights, rest if taken.left else ones, files, _BY_FACTORS[rule]), made
 
 
 def ordinary(recipe: Recipe, found: Outcome, folder: Path, account: dict[str, Any]) -> Recipe:
@@ -85,7 +87,7 @@ def ordinary(recipe: Recipe, found: Outcome, folder: Path, account: dict[str, An
               for model, file in found.factors.items()}  # fmt: skip
     sources = {label: SourceSpec(label, str(folder / file)) for file, label in labels.items()}
     measured = tuple(MeasuredSpec(_FACTOR, labels[file], model) for model, file in found.factors.items())
-    step = replace(step, method=SCALED, settings=settings, measured=measured)
+    step = replace(step, method=found.method, settings=settings, measured=measured)
     return replace(recipe, steps=(step,), sources={**recipe.sources, **sources}, data=None, learned=account)
 
 
@@ -157,13 +159,13 @@ def _mask(found: Learned) -> tuple[Callable[[str], Sequence[float]], Made] | Non
 
 def _factors(taken: Lesson, found: Learned, index: int) -> Made:
     """Of one model: its multipliers, and zero where its task vector was cleared before anything was learned."""
-    from ligate.learn.processed import elected
+    from ligate.learn.processed import elected, orthogonal
 
     preset, (base, *experts) = taken.chosen.preset, taken.models
-    if preset.experts not in (None, elected):
+    if preset.experts not in (None, elected, orthogonal):
         text = f"what `{taken.chosen.method}` makes of the experts is no sum of scaled task vectors"
         raise InputError(text, where="learn", hint="learn in Python, and save the network.")
-    cleared = preset.merged(base, experts)[index] if preset.experts else None
+    cleared = preset.merged(base, experts)[index] if preset.experts is elected else None
 
     def made(name: str) -> Tensor:
         shape = tuple(base[name].shape)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import PerModel, Range
-from ligate.ops.directions import Directions
-from ligate.ops.directions import directions as directions_of
+from ligate.ops.directions import Directions, found_once
 from ligate.ops.fitting import with_base
 from ligate.ops.matrices import averaged, matrices, moved, working_bytes
 from ligate.ops.notebook import complete
@@ -20,17 +19,7 @@ if TYPE_CHECKING:
 
 
 def _stats(params: Mapping[str, Any]) -> Sequence[Stat]:
-    """One look at the whole tensor finds the directions; None for a tensor that is averaged."""
-
-    def observe(state: None, base: Tensor, tuned: Tensor, *, site: Site, **_: Any) -> Directions | None:
-        pair = matrices(base, tuned, site, params["kernels"])
-        return None if pair is None else directions_of(pair.lying(), params["share"])
-
-    return (Stat("directions", "tensor", lambda models: None, observe, lambda a, b: b, lambda found: found, _told),)
-
-
-def _told(found: Directions | None) -> Mapping[str, Any]:
-    return {} if found is None else {"rank": [len(one) for one in found.readers], "kept": list(found.kept)}
+    return (found_once(params["share"], params["kernels"]),)
 
 
 def _scratch(params: Mapping[str, Any], shape: tuple[int, ...], models: int) -> int:
