@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
+import torch
+
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import PerModel, Range
 from ligate.ops.directions import Directions, found_once
@@ -48,7 +50,7 @@ def tsv_scaled(
     *,
     site: Site | None = None,
     directions: Directions | None = None,
-    factor: Tensor | None = None,
+    factor: Tensor | Sequence[Tensor] | None = None,
     weight: Annotated[float | Sequence[float], Range(), PerModel()] = 1.0,
     share: Annotated[float | None, Range(0, 1)] = None,
 ) -> Tensor:
@@ -79,20 +81,24 @@ def tsv_scaled(
     with_base(base, tuned, where="merge/tsv_scaled")
     weights = per_model(weight, len(tuned), name="weight")
     pair = matrices(base, tuned, site, "average")
-    factors = None if factor is None else factor.reshape(len(tuned), *base.shape)
     if pair is None:
-        steps = zip(deltas(base, tuned), factors if factors is not None else [1.0] * len(tuned), weights, strict=True)
-        total = sum(delta.double() * one * weight for delta, one, weight in steps)
-        return (base.double() + total / len(tuned)).to(base.dtype)
-    pair = pair.lying()
-    if factors is not None:
-        factors = factors.mT if pair.over else factors
+        total = torch.zeros_like(base, dtype=torch.float64)
+        for k, delta in enumerate(deltas(base, tuned)):
+            part = delta.double() * (weights[k] / len(tuned))
+            total += part if factor is None else part * factor[k].reshape(base.shape)
+        return (base.double() + total).to(base.dtype)
+    shape, pair = pair.shape, pair.lying()
+    factors = None if factor is None else [one.reshape(shape) for one in factor]
+    if factors is not None and pair.over:
+        factors = [one.mT for one in factors]
     known = complete(_stats({"share": share}), base, tuned, site, {"directions": directions})
     found: Directions = known["directions"]
     return moved(pair, (_step(found, pair, part, weights, factors) for part in parts(pair.shape)), 1.0)
 
 
-def _step(found: Directions, pair: Matrices, part: slice, weights: Sequence[float], factors: Tensor | None) -> Tensor:
+def _step(
+    found: Directions, pair: Matrices, part: slice, weights: Sequence[float], factors: Sequence[Tensor] | None
+) -> Tensor:
     """Columns of the sum of all steps."""
     right = found.right(pair, part)
     if factors is None:
