@@ -116,7 +116,7 @@ def neural_lineage(
 def ranked(
     child: Net,
     parents: Mapping[str, Net],
-    measure: SimilarityName = SIMILARITY,
+    measure: str = SIMILARITY,
     approximation: Approximation = "features",
     step: float = STEP,
 ) -> Ranking:
