@@ -8,6 +8,7 @@ from .adamerging import adamerging, adamerging_pp, adamerging_task
 from .atlas import atlas, atlas_k, atlas_negation
 from .concrete import concrete, dam, dam_answers
 from .expert_merging import expert_merging, expert_merging_pp
+from .guarded import row_agreement, row_agreement_guarded
 from .neulig import neulig
 from .preset import Preset
 from .tsv import tsv_agreement, tsv_labels
@@ -25,6 +26,8 @@ _ALL: tuple[Callable[[], Preset], ...] = (
     expert_merging,
     expert_merging_pp,
     neulig,
+    row_agreement,
+    row_agreement_guarded,
     tsv_agreement,
     tsv_labels,
 )
