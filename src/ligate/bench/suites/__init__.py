@@ -35,6 +35,9 @@ SUITES: Mapping[str, Entry] = {
     "sametask": Entry("debian.sametask", "one task, experts of skewed parts of the data: merging against voting"),
     "sametask-iid": Entry("debian.sametask", "one task, experts of even parts of the data"),
     "digits": Entry("digits.suite", "networks from different initialisations: loss barriers between them"),
+    "backdoor": Entry("backdoor.suite", "one expert with a backdoor, by poisoned data: what do merges inherit"),
+    "backdoor-interpolated": Entry("backdoor.suite", "the same, planted so as to outlive merging (BadMerging)"),
+    "backdoor-none": Entry("backdoor.suite", "the control: the same experts and patches, nothing planted"),
     "lm": Entry("lm.suite", "small causal language models by domain; checks mechanics, ranks nothing"),
 }
 
