@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ligate.verbs.methods import card, cards
     from ligate.verbs.mixture import moe
     from ligate.verbs.replay import replay
+    from ligate.verbs.scan import scan
     from ligate.verbs.search import search
     from ligate.verbs.state_dicts import merge_modules, merge_state_dicts
     from ligate.verbs.trace import trace_child, trace_tree
@@ -76,6 +77,7 @@ _HOMES = {
     "verbs.methods": ("card", "cards"),
     "verbs.mixture": ("moe",),
     "verbs.replay": ("replay",),
+    "verbs.scan": ("scan",),
     "verbs.search": ("search",),
     "verbs.state_dicts": ("merge_modules", "merge_state_dicts"),
     "verbs.trace": ("trace_child", "trace_tree"),
@@ -114,6 +116,7 @@ __all__ = [
     "moe",
     "replay",
     "resume",
+    "scan",
     "search",
     "trace_child",
     "trace_tree",

@@ -24,6 +24,7 @@ from .methods import methods
 from .moe import moe
 from .replay import replay
 from .resume import resume
+from .scan import scan
 from .search import search
 from .show import say
 from .trace import trace
@@ -73,6 +74,7 @@ for verb in (
     extract_lora,
     lock,
     trace,
+    scan,
     resume,
     verify,
     replay,
