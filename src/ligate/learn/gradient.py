@@ -20,7 +20,7 @@ from ligate.core.errors import InputError
 
 from .masks import Held
 from .merging import Merge, Weights
-from .objectives import Batch, Told, by_head
+from .objectives import Batch, Told, by_head, of_examples
 from .parametrisations import Numbers, Parametrisation
 
 if TYPE_CHECKING:
@@ -308,8 +308,18 @@ def backward(tasks: Sequence[Task], objective: Objective, shares: Callable[[], T
 
 
 def loss_of(objective: Objective, told: Told, batch: Batch, shares: Tensor) -> Tensor:
-    """The mean over all heads that were asked."""
-    return torch.stack([objective(one, known, shares) for one, known in by_head(told, batch)]).mean()
+    """Where several heads are asked: one half of it of all heads and examples, the other of each example's own head."""
+    heads = [*by_head(told, batch)]
+    everywhere = torch.stack([objective(one, known, shares) for one, known in heads]).mean()
+    if told.heads is None or batch.own is None:
+        return everywhere
+    mine = [batch.own == number for number in range(len(heads))]
+    own = [
+        objective(*of_examples(one, known, rows), shares) * rows.float().mean()
+        for (one, known), rows in zip(heads, mine, strict=True)
+        if rows.any()
+    ]
+    return (everywhere + torch.stack(own).sum()) / 2
 
 
 def asked(tasks: Sequence[Task], objective: Objective, shares: Tensor) -> float:

@@ -33,6 +33,7 @@ class Batch(NamedTuple):
 
     Args:
         right: [N] the right classes, [N, heads] where several heads are asked; what is negative nobody knows.
+        own: [N] whose example each is, where several heads are asked: the number of its own head.
         expert: what the task's own expert says.
         everyone: [K, N, C] the logits of all experts.
     """
@@ -41,6 +42,7 @@ class Batch(NamedTuple):
     right: Tensor | None = None
     expert: Told | None = None
     everyone: Tensor | None = None
+    own: Tensor | None = None
 
 
 class Objective(Protocol):
@@ -171,7 +173,7 @@ class Mixed:
 
 
 def by_head(told: Told, batch: Batch) -> Iterator[tuple[Told, Batch]]:
-    """What each head says, and what is known of its task; a single head is all there is."""
+    """What each head says of all examples, and what is known of them; a single head is all there is."""
     if told.heads is None:
         yield told, batch
         return
@@ -183,9 +185,20 @@ def by_head(told: Told, batch: Batch) -> Iterator[tuple[Told, Batch]]:
         yield _of_head(told, part), batch._replace(right=right, expert=expert)
 
 
+def of_examples(told: Told, batch: Batch, rows: Tensor) -> tuple[Told, Batch]:
+    """The same of some examples of one head. The inputs are those of all."""
+    expert = None if batch.expert is None else _some(batch.expert, rows)
+    right = None if batch.right is None else batch.right[rows]
+    return _some(told, rows), batch._replace(right=right, expert=expert)
+
+
 def _of_head(told: Told, part: slice) -> Told:
     shifted = None if told.shifted is None else told.shifted[:, part]
     return Told(told.logits[:, part], None, shifted)  # hidden states are of all heads: no expert has them so
+
+
+def _some(told: Told, rows: Tensor) -> Told:
+    return Told(told.logits[rows], None, None if told.shifted is None else told.shifted[rows])
 
 
 def _against(target: Tensor, logits: Tensor) -> Tensor:

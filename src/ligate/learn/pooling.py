@@ -1,7 +1,8 @@
 """Every task asked about the inputs of all tasks: one pass of the network serves all heads.
 
 Experts know more than what the inputs of their own tasks show. Asked about the inputs of the others as well, each
-teaches on as many inputs as all tasks together have, at the cost of one.
+teaches on as many inputs as all tasks together have, at the cost of one. What a head says of its own task's inputs
+counts as much as all else together.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def pooled(
         random.Random(0).shuffle(mixed)
         for start in range(0, len(mixed), size):
             some = mixed[start : start + size]
-            yield Batch(inputs([one.example for one in some]), _right(some, len(experts)) if labelled else None)
+            right = _right(some, len(experts)) if labelled else None
+            yield Batch(inputs([one.example for one in some]), right, own=torch.tensor([one.task for one in some]))
 
     return Task("all tasks", told, [*batches(learning)], [*batches(stopping)], tuple(experts.values()))
 

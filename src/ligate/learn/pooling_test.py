@@ -8,7 +8,7 @@ from torch import nn
 
 from ligate.core.errors import InputError
 from ligate.learn.gradient import Adam, Task, backward, learn, loss_of, taught
-from ligate.learn.objectives import Agreement, Batch, Collaboration, CrossEntropy, Entropy, Mixed, Objective, Told
+from ligate.learn.objectives import Agreement, Batch, Collaboration, CrossEntropy, Entropy, Told
 from ligate.learn.parametrisations import Coefficients
 from ligate.learn.pooling import Known, pooled
 
@@ -49,20 +49,34 @@ def test_every_example_is_in_one_batch_and_knows_the_class_of_its_own_task_alone
     assert ((right >= 0).sum(0) == torch.tensor([5, 3])).all() and ((right >= 0).sum(1) == 1).all()
 
 
-@pytest.mark.parametrize("objective", [Entropy(), CrossEntropy(), Mixed({Entropy(): 0.5, CrossEntropy(): 2.0})])
-def test_the_loss_is_the_mean_over_the_heads_each_asked_for_itself(objective: Objective):
+def test_the_loss_is_that_of_all_heads_and_that_of_each_examples_own_one():
     module = body(0)
     task = together(module, size=8)
     (batch,) = task.learning
-    due = []
+    everywhere, own = [], []
     for number, head in enumerate(HEADS.values()):
-        logits, right = module(batch.inputs).tanh() @ head.T, batch.right[:, number]
-        log = logits.log_softmax(1)
-        entropy = -(log.exp() * log).sum(1).mean()
+        log = (module(batch.inputs).tanh() @ head.T).log_softmax(1)
+        entropy = -(log.exp() * log).sum(1)
+        everywhere.append(entropy.mean())
+        own += [one for one, mine in zip(entropy, batch.own.tolist(), strict=True) if mine == number]
+    due = (torch.stack(everywhere).mean() + torch.stack(own).mean()) / 2
+    torch.testing.assert_close(loss_of(Entropy(), task.told(batch), batch, SHARES), due)
+
+
+def test_unknown_classes_do_not_count():
+    module = body(0)
+    task = together(module, size=8)
+    (batch,) = task.learning
+    means, own = [], []
+    for number, head in enumerate(HEADS.values()):
+        log, right = (module(batch.inputs).tanh() @ head.T).log_softmax(1), batch.right[:, number]
         known = right >= 0
-        cross = -log[known].gather(1, right[known, None]).mean()
-        due.append({"Entropy": entropy, "CrossEntropy": cross}.get(type(objective).__name__, 0.5 * entropy + 2 * cross))
-    torch.testing.assert_close(loss_of(objective, task.told(batch), batch, SHARES), torch.stack(due).mean())
+        each = -log[known].gather(1, right[known, None])[:, 0]
+        means.append(each.mean())
+        own += each.tolist()
+    due = float(torch.stack(means).mean().detach() + sum(own) / len(own)) / 2
+    found = loss_of(CrossEntropy(), task.told(batch), batch, SHARES)
+    assert float(found.detach()) == pytest.approx(due, rel=1e-5)
 
 
 def test_each_head_is_taught_by_its_own_expert_on_all_inputs():
@@ -79,7 +93,8 @@ def test_one_pass_has_the_gradient_of_all_tasks():
     start = {name: one.clone() for name, one in module.state_dict().items()}
     (task,) = taught(module, experts, [together(module, size=8)])
     module.load_state_dict(start)
-    backward([task], Agreement(), lambda: SHARES, 0)
+    plain = task._replace(learning=[batch._replace(own=None) for batch in task.learning])
+    backward([plain], Agreement(), lambda: SHARES, 0)
     found = module.weight.grad.clone()
     module.zero_grad()
     (batch,) = task.learning

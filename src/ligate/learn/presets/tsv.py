@@ -20,8 +20,8 @@ def tsv_agreement() -> Preset:
     """
     return Preset(
         Coefficients("tensor", 1.5),
-        Agreement(),
-        Adam(80, 2e-2, look=20, cosine=True),
+        Agreement(2.0),
+        Adam(200, 3e-2, look=40, cosine=True),
         "TSV-Merge, arXiv 2412.00081, with learned weights",
         experts=orthogonal,
         rule="merge/tsv_m",
@@ -31,4 +31,4 @@ def tsv_agreement() -> Preset:
 
 def tsv_labels() -> Preset:
     """The same, and the classes that are right as well: for a few examples with labels."""
-    return replace(tsv_agreement(), objective=Mixed({Agreement(): 1.0, CrossEntropy(): 1.0}), inputs="few labels")
+    return replace(tsv_agreement(), objective=Mixed({Agreement(2.0): 1.0, CrossEntropy(): 1.0}), inputs="few labels")
