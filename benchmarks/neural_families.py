@@ -7,6 +7,7 @@ that less of what the root computes is left, and rivals: roots of the same archi
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,7 @@ FAR: Mapping[str, tuple[str, Tuning]] = {
     "far1": ("far", Tuning(3, 4.0, 10)),
     "far11": ("far1", Tuning(1, 4.0, 10)),
 }
+_TUNED, _MERGED = 10, 4  # in a family by lot
 
 
 class Family(NamedTuple):
@@ -69,21 +71,37 @@ def made(store: Path, name: str) -> Family:
     """From an earlier run, or trained now."""
     folder, seed = store / name, int(name.rpartition("-")[2])
     if not (folder / "answers.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
         kin = digits_kin(architecture(name), seed)
         nets, truth = family(kin, seed)
         parents, how = ({one: getattr(each, part) for one, each in truth.items()} for part in ("parents", "how"))
         for one, (parent, tuning) in (FAR if name in SCORED else {}).items():
             nets[one] = kin.tune(nets[parent], tuning, seed_of(name.rpartition("-")[0], seed, one))
             parents[one], how[one] = (parent,), "far"
-        write_weights({f"{one}/{key}": value for one, each in nets.items() for key, value in each.items()}, folder)
-        (folder / "answers.json").write_text(json.dumps({"parents": parents, "how": how}, indent=1), "utf-8")
-    answers = json.loads((folder / "answers.json").read_text("utf-8"))
-    held: dict[str, dict[str, Tensor]] = {one: {} for one in answers["parents"]}
-    for key, value in read_weights(folder).items():
-        one, _, tensor = key.partition("/")
-        held[one][tensor] = value.float()
-    return Family(name, held, answers["parents"], answers["how"])
+        _write(folder, nets, parents, how)
+    return _read(folder, name)
+
+
+def tree(store: Path, name: str) -> Family:
+    """Another family of the same root, who descends from whom by lot: another plan than that of `lineage_family.py`."""
+    folder, lot = store / f"{name}.tree", random.Random(name)
+    if not (folder / "answers.json").exists():
+        kin = digits_kin(architecture(name), int(name.rpartition("-")[2]))
+        nets, parents, how = {"root": kin.root}, {"root": ()}, {"root": "root"}
+        for number in range(_TUNED + _MERGED):
+            one, known = f"{'tm'[number >= _TUNED]}{number}", list(nets)
+            if number < _TUNED:
+                parent, rank = lot.choice(known), lot.choice((0, 0, 4))
+                tuning = Tuning(lot.randrange(1, 7), lot.choice((0.5, 1.0, 2.0)), lot.choice((2, 3, 4)), rank)
+                nets[one] = kin.tune(nets[parent], tuning, seed_of(name, one))
+                parents[one], how[one] = (parent,), "low rank" if rank else "tuned"
+            else:
+                pair, share = lot.sample(known[1:], 2), lot.uniform(0.3, 0.7)
+                nets[one] = {
+                    key: share * value + (1 - share) * nets[pair[1]][key] for key, value in nets[pair[0]].items()
+                }
+                parents[one], how[one] = tuple(pair), "linear"
+        _write(folder, nets, parents, how)
+    return _read(folder, name)
 
 
 def rivals(store: Path, name: str) -> dict[str, State]:
@@ -101,3 +119,19 @@ def reordered(state: State, groups: Sequence[Group], seed: int) -> dict[str, Ten
     """The same function with its units in another order, streams permuted too."""
     draw = torch.Generator().manual_seed(seed)
     return applied(state, [random_member(each, {}, draw) for each in groups if each.kind == "permutation"])
+
+
+def _write(
+    folder: Path, nets: Mapping[str, State], parents: Mapping[str, Sequence[str]], how: Mapping[str, str]
+) -> None:
+    write_weights({f"{one}/{key}": value for one, each in nets.items() for key, value in each.items()}, folder)
+    (folder / "answers.json").write_text(json.dumps({"parents": parents, "how": how}, indent=1), "utf-8")
+
+
+def _read(folder: Path, name: str) -> Family:
+    answers = json.loads((folder / "answers.json").read_text("utf-8"))
+    held: dict[str, dict[str, Tensor]] = {one: {} for one in answers["parents"]}
+    for key, value in read_weights(folder).items():
+        one, _, tensor = key.partition("/")
+        held[one][tensor] = value.float()
+    return Family(name, held, answers["parents"], answers["how"])

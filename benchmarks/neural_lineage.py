@@ -4,9 +4,10 @@
     python benchmarks/neural_lineage.py --fit          the other roots, on which the step and the measure were chosen
     python benchmarks/neural_lineage.py --learned      the detector, trained on the other roots, asked of these
 
-Every answer is kept on disk, so that a run that was stopped goes on. Three questions:
+Every answer is kept on disk, so that a run that was stopped goes on. Four questions:
 
     relatives   every tuned network; candidates are all others of its family that do not descend from it
+    trees       as relatives, in families of another plan: who descends from whom, on what, by lot
     roots       every tuned network, of one to three generations; candidates are its root and three of the same shape
     moved       two children with their units in another order, as they are and brought beside each of these roots
 
@@ -37,7 +38,7 @@ from ligate.trace.neural.ranking import scored
 from ligate.trace.neural.similarity import SIMILARITIES
 from ligate.trace.neural.tangent import Net, State, Tangent, features_of, reading, says_of, tangent
 from ligate.trace.neural.training import Question, Schedule, trained
-from neural_families import FITTED, SCORED, Family, groups_of, made, network, reordered, rivals
+from neural_families import FITTED, SCORED, Family, groups_of, made, network, reordered, rivals, tree
 
 STORE = Path(__file__).parent.parent / "build" / "bench-neural"
 PROBES = (4, 16, 64)
@@ -45,6 +46,7 @@ SEEN = 16  # probes that the detector is shown
 MEASURES = ("l2", "cosine", "cka")
 STEPS = (0.1, 0.3, 0.5, 1.0)
 MOVED = ("a", "b1")
+QUESTIONS = ("relatives", "trees", "roots", "moved")
 
 Scores = Mapping[str, float]
 
@@ -82,7 +84,7 @@ def main() -> None:
     if asked.learned:
         learned()
         return
-    for question in ("relatives",) if asked.fit else ("relatives", "roots", "moved"):
+    for question in ("relatives", "trees") if asked.fit else QUESTIONS:
         report(question, dict(answers(FITTED if asked.fit else SCORED, question)))
 
 
@@ -91,7 +93,8 @@ def answers(families: Sequence[str], question: str) -> Iterator[tuple[str, Seque
     for name in families:
         path = STORE / "answers" / f"{name}.{question}.json"
         if not path.exists():
-            family, began = made(STORE, name), time.process_time()
+            began = time.process_time()
+            family = (tree if question == "trees" else made)(STORE, name)
             found = answered(family, question)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps([one._asdict() for one in found]), "utf-8")
@@ -102,7 +105,7 @@ def answers(families: Sequence[str], question: str) -> Iterator[tuple[str, Seque
 def answered(family: Family, question: str) -> list[Answered]:
     if question == "moved":
         return _moved(family)
-    asked = _relatives(family) if question == "relatives" else _roots(family)
+    asked = _roots(family) if question == "roots" else _relatives(family)
     kept = STORE / "evidence" / f"{family.name}.{question}"
     found: list[Answered] = []
     shown: dict[str, Tensor] = {}
@@ -234,28 +237,40 @@ def told(found: tuple[float, float, float]) -> str:
 
 def learned() -> None:
     """Trained on all fitted families, saved, and asked of the scored ones."""
-    taught = list(shown(FITTED, "relatives"))
+    taught = [each for question in ("relatives", "trees") for each in shown(FITTED, question)]
     detector = trained(
         [each for _, each in taught],
-        Schedule(epochs=30),
+        Schedule(epochs=10),
         watch=lambda epoch, loss: print(f"# epoch {epoch}: {loss:.3f}", flush=True),
     )
     notes = {"families": len(FITTED), "questions": len(taught), "probes": SEEN}
     save(detector, STORE / "detector", notes)
-    for question in ("relatives", "roots"):
+    for question in ("relatives", "trees", "roots"):
         _compare(question, detector)
 
 
 def _compare(question: str, detector: Detector) -> None:
+    """Beside the detector stand weights alone: all numbers, the mean over tensors, the largest change of a tensor."""
     known = dict(answers(SCORED, question))
-    right: dict[str, list[float]] = {name: [] for name in known}
+    right: dict[str, dict[str, list[float]]] = {
+        name: {family: [] for family in known} for name in ("learned", "tensors", "largest")
+    }
     for family, each in shown(SCORED, question):
         with torch.no_grad():
-            right[family].append(float(int(detector(each.given).argmax()) == each.answer))
-    print(f"\n{question}: learned {100 * mean([one for each in right.values() for one in each]):.0f} %")
+            likely = {"learned": detector(each.given)}
+        likely |= {name: -each.given.weight_facts[..., place].mean(1) for name, place in _FACTS.items()}
+        for name, values in likely.items():
+            right[name][family].append(float(int(values.argmax()) == each.answer))
+    print(f"\n{question}: learned {100 * mean([one for each in right['learned'].values() for one in each]):.0f} %")
     for method in ("weights", *(f"{kind}/{measure}/{SEEN}" for measure in MEASURES for kind in ("plain", "step1"))):
-        gains = [mean([a - b.right(method) for a, b in zip(right[name], known[name], strict=True)]) for name in known]
-        print(f"  {method:18s}{_percent(known, method)}  learned - it {told(interval(gains))}", flush=True)
+        right[method] = {family: [each.right(method) for each in known[family]] for family in known}
+    for method, own in right.items():
+        gains = [mean(right["learned"][family]) - mean(own[family]) for family in known]
+        whole = 100 * mean([one for each in own.values() for one in each])
+        print(f"  {method:18s}{whole:.0f}  learned - it {told(interval(gains))}", flush=True)
+
+
+_FACTS = {"tensors": 0, "largest": 9}  # log of the root mean square, of the largest number of a difference
 
 
 def shown(families: Sequence[str], question: str) -> Iterator[tuple[str, Question]]:
