@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from ligate.core.spare import side_by_side, spare_threads
+from ligate.core.spare import ahead, side_by_side, spare_threads
 
 
 def test_results_come_in_the_order_of_the_items():
@@ -30,3 +30,28 @@ def test_torch_works_as_in_the_thread_that_asks():
 def test_an_error_comes_through():
     with spare_threads(2), pytest.raises(ZeroDivisionError):
         side_by_side(lambda x: 1 // x, [1, 0])
+
+
+def test_threads_that_work_for_another_start_none():
+    with spare_threads(2):
+        inner = side_by_side(lambda _: side_by_side(lambda _: threading.get_ident(), range(3)), range(2))
+    assert all(len(set(each)) == 1 for each in inner)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_what_is_made_ahead_comes_in_order_and_no_sooner_than_there_are_threads(threads):
+    begun = list[int]()
+
+    def work(item):
+        begun.append(item)
+        return item * item
+
+    with spare_threads(threads):
+        results = ahead(work, range(5))
+        assert next(results) == 0 and len(begun) == threads
+        assert list(results) == [1, 4, 9, 16]
+
+
+def test_gradients_are_recorded_where_they_are_in_the_thread_that_asks():
+    with torch.no_grad(), spare_threads(2):
+        assert side_by_side(lambda _: torch.is_grad_enabled(), range(2)) == [False, False]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from ligate.core.method import Site, Stat
-from ligate.core.spare import side_by_side
+from ligate.core.spare import ahead, side_by_side
 
 from .matrices import Kernels, Matrices, matrices
 from .spectrum import gram, inverse_root, orthogonal, parts, spectrum
@@ -58,7 +58,7 @@ def directions(pair: Matrices, share: float | None) -> Directions:
     values = torch.cat([one.values for one in found])
     none = values.new_empty(0, 0)
     raw = Directions(readers, none, values, none, [one.kept for one in found])
-    overlap = gram(raw.right(pair, part) for part in parts(pair.shape))
+    overlap = gram(ahead(lambda part: raw.right(pair, part), parts(pair.shape)))
     across = torch.cat([one.vectors for one in found], dim=1)
     left, root = side_by_side(lambda find: find(), (lambda: orthogonal(across), lambda: inverse_root(overlap)))
     return raw._replace(left=left, root=root)

@@ -83,6 +83,12 @@ def averaged(base: Tensor, tuned: Tensor, scale: float, weights: Sequence[float]
     return add_weighted(base, tuned, AddWeighted(list(weights or [1.0] * len(tuned)), scale / len(tuned)))
 
 
+def sides(shape: Sequence[int]) -> tuple[int, int]:
+    """The first axis, and all others together."""
+    first = shape[0] if shape else 1
+    return first, math.prod(shape) // max(first, 1)
+
+
 def working_bytes(shape: Sequence[int], kernels: Kernels, squares: float) -> int:
     """Memory of so many float64 squares of a matrix's smaller side, and of ten blocks: two pieces go side by side."""
     numel = math.prod(shape)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import Range
+from ligate.core.spare import ahead
 from ligate.ops.fitting import with_base
 from ligate.ops.matrices import Matrices, averaged, matrices, moved, working_bytes
 from ligate.ops.notebook import complete
@@ -111,5 +112,5 @@ def iso_c(
     pair = pair.lying()
     params = {"flatten": flatten, "floor": floor, "kernels": kernels}
     found: Levelled = complete(_stats(params), base, tuned, site, {"levelled": levelled})["levelled"]
-    steps = (found.lift @ pair.total(part) for part in parts(pair.shape))
+    steps = ahead(lambda part: found.lift @ pair.total(part), parts(pair.shape))
     return moved(pair, steps, scale / len(tuned) if normalize else scale)

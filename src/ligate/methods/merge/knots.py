@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import torch
 
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import PerModel, Range
+from ligate.core.spare import ahead, side_by_side
 from ligate.ops.elect import disjoint_merge, disjoint_rule
 from ligate.ops.fitting import with_base
 from ligate.ops.matrices import Kernels, Matrices, matrices, moved, working_bytes
@@ -68,9 +70,12 @@ def _coordinates(pair: Matrices, vectors: Tensor) -> Tensor:
     """Each task vector in the common directions: [K, r n], in the dtype of the models."""
     rank, (_, width) = vectors.shape[1], pair.shape
     found = pair.tuned.new_empty(len(pair.tuned), rank, width)
-    for k in range(len(found)):
-        for part in parts(pair.shape):
-            found[k, :, part] = vectors.T @ pair.task(k, part)
+
+    def write(at: tuple[int, slice]) -> None:
+        k, part = at
+        found[k, :, part] = vectors.T @ pair.task(k, part)
+
+    side_by_side(write, product(range(len(found)), parts(pair.shape)))
     return found.view(len(found), -1)
 
 
@@ -168,4 +173,4 @@ def knots(
     if not vectors.shape[1]:
         return base.clone()
     merged = _ties(_coordinates(pair, vectors), densities, weights).view(vectors.shape[1], -1)
-    return moved(pair, (vectors @ merged[:, part].double() for part in parts(pair.shape)), scale)
+    return moved(pair, ahead(lambda part: vectors @ merged[:, part].double(), parts(pair.shape)), scale)

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 
 from ligate.core.method import Site, method
 from ligate.core.params import Range
+from ligate.core.spare import ahead
 from ligate.ops.fitting import with_base
-from ligate.ops.interference import beginning, by_inputs, interference
-from ligate.ops.matrices import averaged, moved, working_bytes
+from ligate.ops.interference import (
+    Interference,
+    Start,
+    beginning,
+    by_inputs,
+    few_outputs,
+    interference,
+    working_squares,
+)
+from ligate.ops.matrices import averaged, moved, sides, working_bytes
 from ligate.ops.spectrum import parts
 
 if TYPE_CHECKING:
@@ -21,23 +30,39 @@ if TYPE_CHECKING:
 _LEAST = 1e-8  # smaller eigenvalues count as this
 
 
-def _remedy(square: Tensor, time: float, share: float) -> Tensor:
-    """The matrix that turns half the gradient at the start into the way to go, in the strongest directions."""
+def _remedy(measure: Interference, start: Start, time: float, share: float) -> Callable[[slice], Tensor]:
+    """For some columns, the way to go: half the gradient at the start, turned and stretched along the eigenvectors."""
+    count = math.ceil(measure.pair.shape[0] * share - 1e-9)
+    if measure.stacks:  # other inputs are in no task: the gradient has no part there
+        vectors, gains = _strong(measure.stacked(), count, time)
+        turned = (vectors * gains) @ (vectors.T @ measure.pulls)
+        return lambda part: measure.stack_times(turned[:, part])
+    vectors, gains = _strong(measure.inputs(), count, time)
+    stretched = vectors * gains
+    inputs, outputs = measure.pair.shape
+    if outputs > inputs:
+        whole = stretched @ vectors.T
+        return lambda part: whole @ measure.slope(part, start)
+    return lambda part: stretched @ (vectors.T @ measure.slope(part, start))
+
+
+def _strong(square: Tensor, count: int, time: float) -> tuple[Tensor, Tensor]:
+    """Eigenvectors of so many of the largest eigenvalues, at most all, and how far the flow gets along each."""
     values, vectors = torch.linalg.eigh(square)
-    count = math.ceil(len(values) * share - 1e-9)
-    strong, vectors = values[len(values) - count :].clamp_min(_LEAST), vectors[:, len(values) - count :]
+    first = max(len(values) - count, 0)
+    strong, vectors = values[first:].clamp_min(_LEAST), vectors[:, first:]
     gains = -torch.expm1(-strong * time) / strong
-    vectors = vectors * (square.diagonal() > 0)[:, None]  # inputs that no task uses stay exactly so
-    return (vectors * gains) @ vectors.T
+    return vectors * (square.diagonal() > 0)[:, None], gains  # inputs that no task uses stay exactly so
 
 
 def _scratch(params: Mapping[str, Any], shape: tuple[int, ...], models: int) -> int:
-    """A Gram matrix of the inputs for each model, and an eigendecomposition."""
-    numel = math.prod(shape)
-    first = shape[0] if shape else 1
-    inputs = first if params["inputs"] == "first" else numel // max(first, 1)
-    small = min(first, numel // max(first, 1))
-    return working_bytes(shape, params["kernels"], (models + 6) * (inputs / max(small, 1)) ** 2)
+    """Gram matrices of the inputs, or of the task vectors where these are fewer, and an eigendecomposition."""
+    first, rest = sides(shape)
+    inputs, outputs = (first, rest) if params["inputs"] == "first" else (rest, first)
+    few = few_outputs(inputs, outputs)
+    decomposed = min(inputs, models * outputs) if few else inputs
+    squares = working_squares(inputs, outputs, models) + 6 * decomposed**2
+    return working_bytes(shape, params["kernels"], squares / max(min(first, rest), 1) ** 2)
 
 
 @method(
@@ -75,6 +100,9 @@ def swudi(
     which axis the inputs belong to. Vectors and scalars are averaged, and so are tensors of more than two axes, unless
     ``kernels: fold`` takes them for matrices of the first axis by all others.
 
+    The cost is the eigendecomposition of G, as large as the inputs are many; where all tasks together have fewer
+    outputs, of a matrix as large as these: :math:`f(A A^\top) A = A f(A^\top A)`. That is exact.
+
     Shapes: ``base`` [*S]; ``tuned`` [K, *S] for K models, float; returns [*S]. Dtypes are the engine's.
     Source: arXiv:2606.07289 by way of public code of its method, whose defaults for CLIP these are; that code advises a
         ``share`` of 0.85 for fully fine-tuned language models.
@@ -96,11 +124,5 @@ def swudi(
     pair = by_inputs(base, tuned, site, kernels, inputs)
     if pair is None:
         return averaged(base, tuned, scale)
-    measure = interference(pair)
-    remedy = _remedy(measure.total, time, share)
-
-    def found(part: slice) -> Tensor:
-        begun = beginning(pair, part, start)
-        return begun - remedy @ measure.slope(pair, begun, part)
-
-    return moved(pair, map(found, parts(pair.shape)), scale)
+    remedy = _remedy(interference(pair, start), start, time, share)
+    return moved(pair, ahead(lambda part: beginning(pair, part, start) - remedy(part), parts(pair.shape)), scale)

@@ -26,7 +26,7 @@ def by_definition(tau, time, share, start):
     return begun - begun @ (vectors * passed) @ vectors.T + target @ (vectors * (passed / values)) @ vectors.T
 
 
-@pytest.mark.parametrize("shape", [(12, 8), (8, 12), (1, 6), (6, 1)])
+@pytest.mark.parametrize("shape", [(12, 8), (8, 12), (5, 12), (1, 6), (6, 1)])
 @pytest.mark.parametrize(("time", "share"), [(300.0, 0.65), (2.0, 1.0), (0.0, 0.5), (50.0, 0.0)])
 @pytest.mark.parametrize("start", ["sum", "mean"])
 def test_as_the_equation_says(shape, time, share, start):

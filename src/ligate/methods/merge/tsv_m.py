@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import PerModel, Range
+from ligate.core.spare import ahead
 from ligate.ops.directions import Directions, found_once
 from ligate.ops.fitting import with_base
 from ligate.ops.matrices import averaged, matrices, moved, working_bytes
@@ -89,4 +90,4 @@ def tsv_m(
     known = complete(_stats({"share": share, "kernels": kernels}), base, tuned, site, {"directions": directions})
     found: Directions = known["directions"]
     mix = found.mix(weights)
-    return moved(pair, (mix @ found.right(pair, part) for part in parts(pair.shape)), scale)
+    return moved(pair, ahead(lambda part: mix @ found.right(pair, part), parts(pair.shape)), scale)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,10 +9,11 @@ import torch
 
 from ligate.core.method import Site, method
 from ligate.core.params import Range
+from ligate.core.spare import ahead
 from ligate.ops.fitting import with_base
-from ligate.ops.interference import beginning, by_inputs, interference
-from ligate.ops.matrices import averaged, moved, working_bytes
-from ligate.ops.spectrum import parts
+from ligate.ops.interference import beginning, by_inputs, interference, working_squares
+from ligate.ops.matrices import averaged, moved, sides, working_bytes
+from ligate.ops.spectrum import AT_ONCE, parts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,12 +34,12 @@ def _descended(square: Tensor, slope: Tensor, steps: int, rate: float) -> Tensor
 
 
 def _scratch(params: Mapping[str, Any], shape: tuple[int, ...], models: int) -> int:
-    """A Gram matrix of the inputs for each model, in float64, three more, and Adam's memory for some columns."""
-    numel = math.prod(shape)
-    first = shape[0] if shape else 1
-    inputs = first if params["inputs"] == "first" else numel // max(first, 1)
-    small = min(first, numel // max(first, 1))
-    return working_bytes(shape, params["kernels"], (models + 3) * (inputs / max(small, 1)) ** 2)
+    """Gram matrices of the inputs and those behind the slope, and Adam's memory for some columns, twice."""
+    first, rest = sides(shape)
+    inputs, outputs = (first, rest) if params["inputs"] == "first" else (rest, first)
+    squares = working_squares(inputs, outputs, models) + 3 * inputs**2
+    adam = 8 * 10 * min(first * rest, AT_ONCE)
+    return working_bytes(shape, params["kernels"], squares / max(min(first, rest), 1) ** 2) + adam
 
 
 @method(
@@ -75,8 +75,11 @@ def wudi(
     ``start: mean`` begins at the mean of the task vectors. Vectors and scalars are averaged, and so are tensors of
     more than two axes, unless ``kernels: fold`` takes them for matrices of the first axis by all others.
 
-    Each step costs a product with a matrix as large as the inputs are many, squared: minutes for a large matrix
-    without a GPU. `swudi` comes to much the same at once. Adam does not come to rest: it trembles by about its rate.
+    The method is these steps and not the minimum that they head for: L is quadratic, and `swudi` with a long ``time``
+    and a ``share`` of 1 goes there at once, but T steps of :math:`\eta` move no number by more than about
+    :math:`T \eta`, and the minimum generalises worse. Each step costs a product with a matrix as large as the inputs
+    are many, squared: minutes for a large matrix without a GPU. Adam does not come to rest: it trembles by about its
+    rate.
 
     Shapes: ``base`` [*S]; ``tuned`` [K, *S] for K models, float; returns [*S]. Dtypes are the engine's.
     Source: arXiv:2503.08099 and its official code for vision models, whose learning rate this is; that for language
@@ -99,12 +102,11 @@ def wudi(
     pair = by_inputs(base, tuned, site, kernels, inputs)
     if pair is None:
         return averaged(base, tuned, scale)
-    measure = interference(pair)
-    square = measure.total.to(base.dtype)
+    measure = interference(pair, start)
+    square = measure.inputs().detach().to(base.dtype)
 
     def found(part: slice) -> Tensor:
-        begun = beginning(pair, part, start)
-        slope = measure.slope(pair, begun, part).detach().to(base.dtype)
-        return begun + _descended(square, slope, steps, rate).double()
+        slope = measure.slope(part, start).detach().to(base.dtype)
+        return beginning(pair, part, start) + _descended(square, slope, steps, rate).double()
 
-    return moved(pair, map(found, parts(pair.shape)), scale)
+    return moved(pair, ahead(found, parts(pair.shape)), scale)

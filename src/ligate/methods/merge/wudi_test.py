@@ -26,7 +26,7 @@ def by_definition(tau, steps, rate, start):
 
 
 @pytest.mark.parametrize("start", ["sum", "mean"])
-@pytest.mark.parametrize("shape", [(7, 5), (5, 7), (1, 6), (6, 2)])
+@pytest.mark.parametrize("shape", [(7, 5), (5, 7), (3, 7), (1, 6), (6, 2)])
 def test_as_the_loss_and_the_optimiser_say(shape, start):
     base, tau = drawn(*shape), drawn(3, *shape, seed=1)
     merged = wudi(base, base + tau, steps=40, rate=1e-2, start=start, scale=0.5)
