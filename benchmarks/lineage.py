@@ -27,7 +27,7 @@ from lineage_family import Kin, digits_kin, family, minilm_kin, write_answers, w
 
 STORE = Path(__file__).parent.parent / "build" / "bench-lineage"
 FITTED = ("mlp-112-2-1", "mlp-64-3-2", "cnn-40-2-1", "cnn-24-3-2", "vit-40-2-1", "vit-32-2-2")
-SCORED = ("mlp-128-2-11", "mlp-96-3-12", "cnn-32-3-13", "cnn-48-2-14", "vit-48-2-15", "vit-32-3-16")
+SCORED = ("mlp-128-2-21", "mlp-96-3-22", "cnn-32-3-23", "cnn-48-2-24", "vit-48-2-25", "vit-32-3-26")
 
 Answers = Mapping[str, Mapping[str, Any]]
 
@@ -36,10 +36,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("digits", "minilm"))
     parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--experts", nargs="*", default=(), type=Path, help="fine-tunes of MiniLM to begin with")
     asked = parser.parse_args()
     roots = FITTED if asked.fit else SCORED if asked.only != "minilm" else ()
     roots = (*roots, *(("minilm",) if asked.only != "digits" and not asked.fit else ()))
-    answers = {name: told for root in roots for name, told in made(root, STORE / root).items()}
+    answers = {name: told for root in roots for name, told in made(root, STORE / root, asked.experts).items()}
     for root in roots:
         own = {name: told for name, told in answers.items() if told["family"] == root}
         traced = trace_tree(STORE / root / "models")
@@ -48,12 +49,12 @@ def main() -> None:
         print(f"{'  MoTHer':16s}{line(mother(own, STORE / root / 'models'))}", flush=True)
 
 
-def made(root: str, folder: Path) -> Answers:
+def made(root: str, folder: Path, experts: Sequence[Path] = ()) -> Answers:
     """The family of a root: from an earlier run, or trained now."""
     told = folder / "answers.json"
     if not told.exists():
         shutil.rmtree(folder, ignore_errors=True)
-        nets, truth = family(_kin(root), int.from_bytes(root.encode()[-6:], "little"))
+        nets, truth = family(_kin(root, experts), int.from_bytes(root.encode()[-6:], "little"))
         write_answers(_folder(told), write_family(folder / "models", nets, truth, root))
     return json.loads(told.read_text("utf-8"))
 
@@ -63,9 +64,9 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _kin(root: str) -> Kin:
+def _kin(root: str, experts: Sequence[Path]) -> Kin:
     if root == "minilm":
-        return minilm_kin()
+        return minilm_kin(None, experts)
     kind, width, depth, seed = root.split("-")
     return digits_kin(Architecture(kind, int(width), int(depth)), int(seed))  # pyright: ignore[reportArgumentType]
 
@@ -140,7 +141,8 @@ def neighbours(answers: Answers, folder: Path) -> dict[str, tuple[float, float]]
 
 
 def mother(answers: Answers, folder: Path) -> dict[str, tuple[float, float]]:
-    """MoTHer for full fine-tuning on one tree: largest signed difference of square matrices, min-max normalised."""
+    """MoTHer for full fine-tuning on one tree, which it is given: the largest signed difference of square matrices,
+    min-max normalised; what gains kurtosis is no child. Kurtosis is that of all square matrices."""
     import networkx as nx
 
     names = sorted(answers)
@@ -153,9 +155,8 @@ def mother(answers: Answers, folder: Path) -> dict[str, tuple[float, float]]:
     for key in square:
         values = np.stack([states[name][key].double().numpy().ravel() for name in names])
         peak = np.array([[(one - other).max() for other in values] for one in values])
-        spread = [[np.ptp(one - other) for other in values] for one in values]
-        low, high = peak.min(), max(float(np.max(spread)), 1e-30)
-        apart = np.maximum(apart, (peak - low) / high)
+        most = max(float(peak.max()), 1e-30)  # and the least difference is its negative, as each pair is seen both ways
+        apart = np.maximum(apart, (peak + most) / (2 * most))
     cost = apart + 0.3 * apart.mean() * (kurtosis[None, :] > kurtosis[:, None])
     graph = nx.DiGraph()
     graph.add_weighted_edges_from(

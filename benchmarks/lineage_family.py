@@ -26,7 +26,9 @@ from ligate.align.members import random_member
 from ligate.bench.encoder import Encoder, load, pretrained_folder
 from ligate.bench.suites.digits.data import digits
 from ligate.bench.suites.digits.networks import Architecture, Lesson, train
-from ligate.bench.weights import write_weights
+from ligate.bench.weights import read_weights, write_weights
+from ligate.trace.heads import in_heads
+from ligate.trace.locking import draw_of, drawn
 from ligate.verbs.state_dicts import merge_state_dicts
 
 State = Mapping[str, Tensor]
@@ -82,26 +84,35 @@ MERGED: Mapping[str, Merge] = {
     "dare_ties": Merge("dare_ties", ("a1", "b"), "root", {"density": 0.7}),
     "slerp": Merge("slerp", ("b1",), "a1", {"t": 0.4}),
     "breadcrumbs": Merge("breadcrumbs", ("b1", "c1"), "root", {"density": 0.6, "scale": 0.7}),
+    "iso_c": Merge("iso_c", ("a", "d"), "root"),
+    "tsv_m": Merge("tsv_m", ("b", "c"), "root"),
+    "tsv_m_three": Merge("tsv_m", ("a1", "b1", "d"), "root"),
+    "knots": Merge("knots", ("b", "d"), "root", {"density": 0.4}),
 }
 AFTER: Mapping[str, tuple[str, Tuning]] = {
     "linear1": ("linear", Tuning(4, 0.5, 2)),
     "ties1": ("ties", Tuning(5, 0.5, 2)),
 }
+LOCKED: Mapping[str, tuple[str, Tuning]] = {"locked1": ("locked", Tuning(3, 1.0, 2))}
+"""Children of a locked network, where there are heads to lock."""
+
 COPIED: Mapping[str, tuple[str, str]] = {
     "int8": ("b1", "rounded to int8"),
     "half": ("a2", "rounded to float16"),
     "pruned": ("c1", "pruned"),
     "moved": ("d", "reordered"),
     "moved_tuned": ("b", "reordered after tuning"),
+    "locked": ("d", "locked"),
 }
 
 
 class Kin(NamedTuple):
-    """What a kind of root needs: its network, how it is tuned, and its symmetries."""
+    """What a kind of root needs: its network, how it is tuned, its symmetries, children that were trained before."""
 
     root: State
     tune: Callable[[State, Tuning, int], State]
     groups: Sequence[Group]
+    trained: Mapping[str, State] = {}
 
 
 def family(kin: Kin, seed: int, only: Sequence[str] | None = None) -> tuple[dict[str, State], dict[str, Truth]]:
@@ -111,7 +122,7 @@ def family(kin: Kin, seed: int, only: Sequence[str] | None = None) -> tuple[dict
 
     def tuned(table: Mapping[str, tuple[str, Tuning]]) -> None:
         for name, (parent, tuning) in table.items():
-            nets[name] = kin.tune(nets[parent], tuning, _seed(seed, name))
+            nets[name] = kin.trained.get(name) or kin.tune(nets[parent], tuning, _seed(seed, name))
             truth[name] = Truth((parent,), "low rank" if tuning.rank else "tuned")
 
     tuned(TUNED)
@@ -124,10 +135,14 @@ def family(kin: Kin, seed: int, only: Sequence[str] | None = None) -> tuple[dict
         parents = (rule.base, *rule.parents) if rule.base and ends else rule.parents
         truth[name] = Truth(parents, rule.method, None if ends else rule.base, rule.weights)
     tuned(AFTER)
+    heads = in_heads(kin.groups)
     for name, (parent, how) in COPIED.items():
+        if how == "locked" and not heads:
+            continue
         start = kin.tune(nets[parent], Tuning(1, 0.5, 2), _seed(seed, name)) if "tuning" in how else nets[parent]
         nets[name] = _copied(start, how, kin.groups, _seed(seed, name))
         truth[name] = Truth((parent,), how)
+    tuned(LOCKED if heads else {})
     return nets, truth
 
 
@@ -158,6 +173,8 @@ def _copied(state: State, how: str, groups: Sequence[Group], seed: int) -> State
         return {name: value.half() for name, value in state.items()}
     if how == "pruned":
         return {name: _pruned(value) for name, value in state.items()}
+    if how == "locked":
+        return applied(state, drawn(in_heads(groups), state, draw_of(seed)))
     return applied(state, _orders(groups, seed))
 
 
@@ -290,14 +307,17 @@ _MODULES: Sequence[Sequence[str]] = (
 _TOKENS, _BATCH, _STEPS = 24, 16, 14
 
 
-def minilm_kin(model: str | None = None) -> Kin:
+def minilm_kin(model: str | None = None, experts: Sequence[Path] = ()) -> Kin:
+    """MiniLM. `experts`, fine-tunes of it in model folders, take the places of a, b and d, which are trained else."""
     encoder = load(pretrained_folder(model))
     root = {
         name: value.detach().clone() for name, value in encoder.model.state_dict().items() if value.is_floating_point()
     }
     ids = {"input_ids": torch.tensor([[1, 2, 3, 4]]), "attention_mask": torch.ones(1, 4, dtype=torch.long)}
     groups = symmetries(encoder.model, (), ids).groups
-    return Kin(root, lambda state, tuning, seed: _tune_minilm(encoder, state, tuning, seed), groups)
+    read = zip("abd", map(read_weights, experts), strict=False)
+    first = {name: {key: state[key] for key in root} for name, state in read}
+    return Kin(root, lambda state, tuning, seed: _tune_minilm(encoder, state, tuning, seed), groups, first)
 
 
 def _tune_minilm(encoder: Encoder, state: State, tuning: Tuning, seed: int) -> State:

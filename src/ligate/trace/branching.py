@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -31,8 +32,11 @@ _SIBLINGS, _CHAIN, _ANY = (0.15, 0.16), (-0.065, 0.18), (0.05, 0.26)
 _COST = 6.0  # k
 _FARTHEST = 3.0  # spreads: what is farther off tells no more
 _AGAINST = 4.0  # nats: a base that does not come before what was added to it
+_BACK = (-0.1, 0.2)  # the cosine from which on a way leads back, and its spread
+_BACK_MOST = 4.0  # nats
+_MISSING = 0.38  # median cosine of those around a model, from which on their common parent may be absent
 _TEMPER = 0.5  # of the posterior: angles at one model are not independent of each other
-_ROOTS = 16
+_ROOTS = 8
 _TRIED = 8  # parents of each model
 
 
@@ -53,6 +57,7 @@ class Branching:
         roots: model -> probability that it is the root.
         forward: trained model -> probability that it descends from its parent, not its parent from it.
         margins: trained model -> by how many nats its parent is better than the next possible one.
+        absent: models whose children may be their siblings, of a parent that is not here.
     """
 
     root: int
@@ -60,6 +65,7 @@ class Branching:
     roots: Mapping[int, float]
     forward: Mapping[int, float]
     margins: Mapping[int, float]
+    absent: frozenset[int]
 
 
 class _Tree:
@@ -150,14 +156,15 @@ class _Problem:
         squared: NDArray[np.float64],
         costs: NDArray[np.float64],
         fixed: Mapping[int, Fixed],
-        youngest: int | None,
+        barren: frozenset[int],
     ) -> None:
-        self.costs, self.fixed, self.youngest = costs, fixed, youngest
+        self.fixed, self.barren = fixed, barren
         self._all = range(len(squared))
         self.trained = [model for model in self._all if model not in fixed]
         self.cosines = _cosines(squared)
+        costs = self.costs = costs + _ways_back(self.cosines, fixed) / _COST
         self._near = {
-            child: [one for one in np.argsort(costs[child], kind="stable").tolist() if one not in (child, youngest)][
+            child: [one for one in np.argsort(costs[child], kind="stable").tolist() if one not in {child, *barren}][
                 : 2 * _TRIED
             ]
             for child in self.trained
@@ -180,7 +187,7 @@ class _Problem:
             self._join(reached)
             if not waiting:
                 return parents
-            known = sorted(reached - {self.youngest})
+            known = sorted(reached - self.barren)
             table = self.costs[np.ix_(waiting, known)] - (waits[waiting, None] if patient else 0.0)
             child, parent = np.unravel_index(int(np.argmin(table)), table.shape)
             parents[waiting[int(child)]] = known[int(parent)]
@@ -195,12 +202,15 @@ class _Problem:
 
     def central(self) -> list[int]:
         """Possible roots, the nearest to all others first."""
-        possible = [one for one in self.trained if one != self.youngest] or self.trained
+        possible = [one for one in self.trained if one not in self.barren] or self.trained
         return sorted(possible, key=lambda one: float(np.median(self.costs[one])))[:_ROOTS]
 
 
 def branching(
-    squared: NDArray[np.float64], costs: NDArray[np.float64], fixed: Mapping[int, Fixed], youngest: int | None = None
+    squared: NDArray[np.float64],
+    costs: NDArray[np.float64],
+    fixed: Mapping[int, Fixed],
+    barren: frozenset[int] = frozenset(),
 ) -> Branching:
     """The tree of all models that are neither merges nor copies.
 
@@ -208,9 +218,9 @@ def branching(
         squared: [m, m] squared distances.
         costs: [m, m] nats per element.
         fixed: merges and copies.
-        youngest: who has no children.
+        barren: who has no children.
     """
-    problem = _Problem(squared, costs, fixed, youngest)
+    problem = _Problem(squared, costs, fixed, barren)
     trees = [_climbed(problem, root) for root in problem.central()]
     worth = np.array([tree.worth + tree.orders() for tree in trees])
     best = trees[int(np.argmax(worth))]
@@ -218,7 +228,7 @@ def branching(
     roots = {tree.root: float(share) for tree, share in zip(trees, chance / chance.sum(), strict=True)}
     forward = {child: _forward(best, child, roots) for child in best.parents}
     margins = {child: -max((gain for gain, _ in best.moves(child)), default=-np.inf) for child in best.parents}
-    return Branching(best.root, dict(best.parents), roots, forward, margins)
+    return Branching(best.root, dict(best.parents), roots, forward, margins, _absent(best))
 
 
 def _climbed(problem: _Problem, root: int) -> _Tree:
@@ -227,6 +237,22 @@ def _climbed(problem: _Problem, root: int) -> _Tree:
     for tree in both:
         tree.climb()
     return max(both, key=lambda tree: tree.worth)
+
+
+def _absent(tree: _Tree) -> frozenset[int]:
+    """Models from which those around them lie the same way.
+
+    If p and its children come from q, which is not here, <x - p, y - p> holds |q - p|^2 for any two of them, and so it
+    does with the one that p seems to come from.
+    """
+    found: set[int] = set()
+    for model, kids in tree.children.items():
+        around = [*kids, *tree.origins(model)]
+        pairs = [(x, y) for x, y in combinations(around, 2) if x in kids]
+        cosine = tree.problem.cosines[model]
+        if model not in tree.problem.fixed and pairs and np.median([cosine[pair] for pair in pairs]) >= _MISSING:
+            found.add(model)
+    return frozenset(found)
 
 
 def _forward(tree: _Tree, child: int, roots: Mapping[int, float]) -> float:
@@ -239,6 +265,24 @@ def _cosines(squared: NDArray[np.float64]) -> NDArray[np.float64]:
     inner = (squared[:, :, None] + squared[:, None, :] - squared[None, :, :]) / 2
     length = np.sqrt(squared[:, :, None] * squared[:, None, :])
     return np.divide(inner, length, out=np.zeros_like(inner), where=length > 0)
+
+
+def _ways_back(cosines: NDArray[np.float64], fixed: Mapping[int, Fixed]) -> NDArray[np.float64]:
+    """[child, parent] nats against a parent that contains a part of the child, by way of a merge.
+
+    What was merged lies near its merges and near what was made of them, nearer than to where it came from. But from
+    them the way to it leads away from all that it was merged with, and no training does that.
+    """
+    with_it: dict[int, set[int]] = {}
+    for each in fixed.values():
+        for one in each.parents if len(each.parents) > 1 else ():
+            with_it.setdefault(one, set()).update(each.parents)
+    against = np.zeros(cosines.shape[:2])
+    for child, others in with_it.items():
+        lowest = cosines[:, child, sorted(others - {child})].min(1)
+        off = np.maximum(0.0, _BACK[0] - lowest) / _BACK[1]
+        against[child] = np.minimum(off * off / 2, _BACK_MOST)
+    return against
 
 
 def _told(cosine: float, of: tuple[float, float]) -> float:

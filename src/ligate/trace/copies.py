@@ -1,4 +1,4 @@
-"""Children that nothing was trained in: equal, rounded or pruned copies. These tell by themselves who was first.
+"""Children that nothing was trained in: equal, rounded, pruned, locked copies. These tell by themselves who was first.
 
 Rounding and pruning lose what cannot be put back, so a model whose every element is the rounded one of another was made
 from it. Levels of an integer type are found without knowing its scale: within a row of the copy the distinct values are
@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from .kinship import Clan
 from .samples import Sample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Kind = Literal["copied", "rounded", "quantised", "pruned"]
+Kind = Literal["copied", "rounded", "quantised", "pruned", "locked"]
 
 _ALL = 0.995  # of the elements: a kind of copy allows as many exceptions
 _PRUNED = 0.02  # share of zeros that the original does not have
+_EQUAL = 1e-13  # of the mean squared length of a tensor: what float64 leaves between equal ones
+_LEAST = 0.2  # of all elements must be comparable, to know a model that was locked
 _HALF = 0.505  # of a step, with the rounding of what is stored
 
 
@@ -49,6 +52,20 @@ def copies(
             if kind and (kind != "copied" or older) and found.get(one, _NOBODY).parent != model:
                 found[model] = Copy(one, kind)
                 break
+    return found
+
+
+def relocated(clan: Clan) -> dict[int, Copy]:
+    """Models that are equal to another wherever both are in the same coordinates, and elsewhere in their own: locks."""
+    found: dict[int, Copy] = {}
+    for model in np.flatnonzero(clan.foreign.any(0)).tolist():
+        own = clan.parts[:, model]  # [tensors, m]
+        shared = ~np.isnan(own)
+        equal = shared.any(0) & (np.where(shared, own, 0.0) <= _EQUAL).all(0)
+        usual = ~clan.foreign[clan.foreign[:, model]].any(0)
+        originals = np.flatnonzero(equal & usual & (clan.sizes @ shared >= _LEAST * clan.sizes.sum()))
+        if len(originals):
+            found[model] = Copy(int(originals[0]), "locked")
     return found
 
 

@@ -5,8 +5,9 @@
 cosines of shared matrices, each less its mean, tell kin from strangers. Vectors do not count: weights of norms are
 near 1 in every network.
 
-**Comparable.** A tensor in which a model is at right angles to all its kin, which agree there among themselves, was
-written anew or in other coordinates (a new head, a lock): it says nothing of distances and is left out for that model.
+**Comparable.** A tensor in which a model is at right angles to most of its kin, which agree there among themselves, was
+written anew or in other coordinates (a new head, a lock): it says nothing of distances and is left out between that
+model and them. Between it and others in the same coordinates, its children, it counts.
 
 **Distance.** With s_t^2 the mean squared length of tensor t among kin and n_t its size,
 
@@ -34,8 +35,7 @@ kin were at 0.90 or more."""
 
 _QUARTER = 0.25
 _SPREAD = 0.07  # of the cosine, in the logistic curve that makes it a confidence
-_FOREIGN = 0.6  # of s_t^2: a tensor that is so far from all kin is written in other coordinates
-_AGREED = 0.3  # of s_t^2: so near the others must be to each other for that
+_FOREIGN = 0.6  # of s_t^2: a tensor that is so far from most kin is written in other coordinates
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,15 @@ def clan(gathered: Sequence[Gathered], members: Sequence[int]) -> Clan:
     kept = [each for each in gathered if sum(one in number for one in each.holders) > 1]
     parts = np.stack([_part(each, number) for each in kept])
     foreign = np.stack([_foreign(part) for part in parts])
-    parts = np.where(foreign[:, :, None] | foreign[:, None, :], np.nan, parts)
+    parts = np.where(_incomparable(parts, foreign), np.nan, parts)
     sizes = np.array([each.size for each in kept], dtype=np.float64)
     return Clan(tuple(members), tuple(kept), parts, pooled(parts, sizes), foreign)
+
+
+def _incomparable(parts: NDArray[np.float64], foreign: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """[tensors, m, m] one of them is in other coordinates, and they are not in the same other ones."""
+    far = ~(np.nan_to_num(parts, nan=np.inf) <= _FOREIGN)
+    return (foreign[:, :, None] != foreign[:, None, :]) | (foreign[:, :, None] & foreign[:, None, :] & far)
 
 
 def pooled(parts: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -135,10 +141,17 @@ def _part(each: Gathered, number: dict[int, int]) -> NDArray[np.float64]:
 
 
 def _foreign(part: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """[m] who is far from everybody in a tensor in which the others agree."""
-    apart = part + np.diag(np.full(len(part), np.nan))
-    held = ~np.isnan(apart).all(1)
-    nearest = np.full(len(part), np.nan)
-    nearest[held] = np.nanmin(apart[held], axis=1)
-    agreed = held.sum() > 2 and float(np.nanmedian(nearest)) < _AGREED
-    return np.nan_to_num(nearest, nan=0.0) > _FOREIGN if agreed else np.zeros(len(part), dtype=np.bool_)
+    """[m] who is far from most, where most agree."""
+    near = np.nan_to_num(part, nan=np.inf) <= _FOREIGN
+    held = near.any(1)
+    most = max((reached(near, one) for one in np.flatnonzero(held)), key=lambda one: int(one.sum()), default=held)
+    agreed = held.sum() > 2 and most.sum() > held.sum() / 2
+    return held & ~most if agreed else np.zeros(len(part), dtype=np.bool_)
+
+
+def reached(near: NDArray[np.bool_], one: int) -> NDArray[np.bool_]:
+    """[m] whom one reaches over those that are near each other."""
+    found = near[one].copy()
+    while (further := near[found].any(0)).sum() > found.sum():
+        found = further
+    return found

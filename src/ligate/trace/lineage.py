@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -12,17 +12,25 @@ from ligate.core.tensors import Source
 
 from .blends import Blend, linear_merges
 from .branching import Branching, Fixed, branching
-from .copies import Copy, copies
+from .copies import Copy, copies, relocated
 from .gathering import Gathered, Lost, gather
-from .kinship import Clan, clan, clans, confidence, cosines
+from .kinship import Clan, clan, clans, confidence, cosines, pooled
 from .making import Making, costs, making
 from .orders import reordered
-from .samples import Sample, samples
+from .samples import Sample, samples, whole
 from .selections import Selection, selections
+from .singular import Singular, singular_merges
 
-Kind = Literal["root", "alone", "tuned", "low rank", "copied", "rounded", "quantised", "pruned", "merged", "selected"]
+Merge = Blend | Selection | Singular
+Kind = Literal[
+    "root", "alone", "tuned", "low rank", "copied", "rounded", "quantised", "pruned", "locked",
+    "merged", "selected", "singular",
+]  # fmt: skip
+"""`merged` is a weighted sum, `selected` chosen element by element, `singular` put together in singular vectors."""
+
 
 _SURE = 0.99  # what rounding and exact sums tell
+_STRANGE = 0.1  # of a model's elements in other coordinates than most: it is looked for in no merge
 _PER_NAT = 0.5  # of the margin between two parents, in the logistic curve that makes it a confidence
 
 
@@ -43,12 +51,18 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True)
 class Descent:
-    """Where one model came from. `making` compares a model with its only parent."""
+    """Where one model came from. `making` compares a model with its only parent.
+
+    Args:
+        absent: whether its children lean the same way as much as siblings of it would: all of them may come from a
+            model that is not here.
+    """
 
     model: int
     kind: Kind
     origins: tuple[Origin, ...] = ()
     making: Making | None = None
+    absent: bool = False
 
     @property
     def parents(self) -> tuple[Origin, ...]:
@@ -93,7 +107,9 @@ def lineage(
         if len(members) == 1:
             found[members[0]] = Descent(members[0], "alone")
         else:
-            found |= family(clan(gathered, members), kept, cosine, frozenset(moved), youngest)
+            related = clan(gathered, members)
+            full = whole(sources, related.tensors)
+            found |= family(related, kept, cosine, full, frozenset(moved), youngest)
     descents = tuple(found[model] for model in range(len(sources)))
     return Lineage(descents, tuple(families), cosine, tuple(lost), frozenset(moved))
 
@@ -102,53 +118,77 @@ def family(
     related: Clan,
     kept: Sequence[Sample],
     cosine: np.ndarray,
+    full: Sequence[Sample] = (),
     moved: frozenset[int] = frozenset(),
     youngest: int | None = None,
 ) -> dict[int, Descent]:
     """The descent of every member of one family, by the numbers of the models."""
-    copied = copies(kept, related.members, related.squared, moved)
-    linear, chosen = _merges([one for one in range(len(related.members)) if one not in copied], related, kept)
+    copied = copies(kept, related.members, related.squared, moved) | relocated(related)
+    merges = _merges([one for one in _usual(related) if one not in copied], related, kept, full)
     fixed = {model: Fixed((each.parent,)) for model, each in copied.items()}
-    fixed |= {model: _fixed(each) for model, each in linear.items()}
-    fixed |= {model: Fixed(each.parents, each.base) for model, each in chosen.items()}
-    last = related.members.index(youngest) if youngest in related.members else None
-    tree = branching(related.squared, costs(related, kept), fixed, last)
+    fixed |= {model: _fixed(each) for model, each in merges.items()}
+    twins = {model for model, each in copied.items() if each.kind == "copied"}  # their original says as much
+    last = {related.members.index(youngest)} if youngest in related.members else set[int]()
+    tree = branching(related.squared, costs(related, kept), fixed, frozenset(twins | last))
     return {
-        related.members[place]: _descent(place, related, kept, cosine, (copied, linear, chosen), tree)
+        related.members[place]: replace(
+            _descent(place, related, kept, cosine, (copied, merges), tree), absent=place in tree.absent
+        )
         for place in range(len(related.members))
     }
 
 
 def _merges(
-    originals: Sequence[int], related: Clan, kept: Sequence[Sample]
-) -> tuple[dict[int, Blend], dict[int, Selection]]:
+    originals: Sequence[int], related: Clan, kept: Sequence[Sample], full: Sequence[Sample]
+) -> dict[int, Merge]:
     """Merges among the originals: what was made from a copy could as well have been made from its original."""
-    squared = related.squared[np.ix_(originals, originals)]
+    alike = ~related.foreign[:, originals].any(1)
+    squared = pooled(related.parts[alike], related.sizes[alike])[np.ix_(originals, originals)]
     linear = linear_merges(squared)
-    known = {model: list(each.weights) for model, each in linear.items()}
-    chosen = selections(elements(related, kept)[list(originals)], squared, known)
-    blends = {
-        originals[model]: Blend({originals[one]: weight for one, weight in each.weights.items()}, each.left)
-        for model, each in linear.items()
-    }
-    picked = {
-        originals[model]: each._replace(
-            base=originals[each.base], parents=tuple(originals[one] for one in each.parents)
-        )
-        for model, each in chosen.items()
-    }
-    return blends, picked
+    made = {model: list(each.weights) for model, each in linear.items()}
+    loose = np.array([len(each.shape) != 2 for each in related.tensors])
+    bases = [base for each in linear.values() if (base := _base(each)) is not None]
+    unrolled = [_values(each, related, originals) for each in full if _comparable(each, related, originals)]
+    singular = singular_merges(unrolled, squared, made, bases, elements(related, kept, originals, loose))
+    made |= {model: [each.base, *each.parents] for model, each in singular.items()}
+    chosen = selections(elements(related, kept, originals, np.ones_like(loose)), squared, made)
+    found = {**chosen, **singular, **linear}
+    return {originals[model]: _renamed(each, originals) for model, each in found.items()}
 
 
-def elements(related: Clan, kept: Sequence[Sample]) -> np.ndarray:
-    """[m, n] the sampled elements that all members hold in the same coordinates."""
-    wanted = set(related.members)
+def _renamed(merge: Merge, names: Sequence[int]) -> Merge:
+    if isinstance(merge, Blend):
+        return Blend({names[one]: weight for one, weight in merge.weights.items()}, merge.left)
+    return merge._replace(base=names[merge.base], parents=tuple(names[one] for one in merge.parents))
+
+
+def _values(each: Sample, related: Clan, places: Sequence[int]) -> np.ndarray:
+    """[models, rows, columns]"""
+    rows = [each.holders.index(related.members[place]) for place in places]
+    return each.values[rows].reshape(len(rows), each.rows, each.columns).astype(np.float64)
+
+
+def _comparable(each: Sample, related: Clan, places: Sequence[int]) -> bool:
+    """Whether some members all hold a tensor in the same coordinates."""
+    number = next(at for at, one in enumerate(related.tensors) if (one.name, one.holders) == (each.name, each.holders))
+    return {related.members[place] for place in places} <= set(each.holders) and not related.foreign[
+        number, list(places)
+    ].any()
+
+
+def elements(related: Clan, kept: Sequence[Sample], places: Sequence[int], wanted: np.ndarray) -> np.ndarray:
+    """[m, n] the sampled elements of the wanted tensors that some members all hold in the same coordinates."""
     rows = [
-        each.values[[each.holders.index(one) for one in related.members]]
-        for each, foreign in zip(_of(related, kept), related.foreign, strict=True)
-        if wanted <= set(each.holders) and not foreign.any()
+        _values(each, related, places).reshape(len(places), -1)
+        for each, asked in zip(_of(related, kept), wanted, strict=True)
+        if asked and _comparable(each, related, places)
     ]
-    return np.concatenate([np.zeros((len(related.members), 0)), *rows], axis=1).astype(np.float64)
+    return np.concatenate([np.zeros((len(places), 0)), *rows], axis=1)
+
+
+def _usual(related: Clan) -> list[int]:
+    """Members that are mostly in the same coordinates as most: only their sums and choices mean anything."""
+    return [int(place) for place in np.flatnonzero(related.sizes @ related.foreign <= _STRANGE * related.sizes.sum())]
 
 
 def _of(related: Clan, kept: Sequence[Sample]) -> list[Sample]:
@@ -156,9 +196,11 @@ def _of(related: Clan, kept: Sequence[Sample]) -> list[Sample]:
     return [by_tensor[each.name, each.holders] for each in related.tensors]
 
 
-def _fixed(blend: Blend) -> Fixed:
-    base = _base(blend)
-    return Fixed(tuple(one for one in blend.weights if one != base), base)
+def _fixed(merge: Merge) -> Fixed:
+    if not isinstance(merge, Blend):
+        return Fixed(merge.parents, merge.base)
+    base = _base(merge)
+    return Fixed(tuple(one for one in merge.weights if one != base), base)
 
 
 def _base(blend: Blend) -> int | None:
@@ -170,10 +212,10 @@ def _descent(
     related: Clan,
     kept: Sequence[Sample],
     cosine: np.ndarray,
-    fixed: tuple[Mapping[int, Copy], Mapping[int, Blend], Mapping[int, Selection]],
+    fixed: tuple[Mapping[int, Copy], Mapping[int, Merge]],
     tree: Branching,
 ) -> Descent:
-    copied, linear, chosen = fixed
+    copied, merges = fixed
     model = related.members[place]
 
     def origin(other: int, sure: float, weight: float | None = None, *, base: bool = False) -> Origin:
@@ -183,22 +225,25 @@ def _descent(
     if place in copied:
         each = copied[place]
         return Descent(model, each.kind, (origin(each.parent, _SURE),), making(related, kept, place, each.parent))
-    if place in linear:
-        blend = linear[place]
-        sure = _SURE * (1 - blend.left)
-        base = _base(blend)
-        weights = sorted(blend.weights.items(), key=lambda one: -one[1])
-        return Descent(model, "merged", tuple(origin(one, sure, weight, base=one == base) for one, weight in weights))
-    if place in chosen:
-        picked = chosen[place]
-        origins = [origin(one, _SURE * picked.covered) for one in picked.parents]
-        return Descent(model, "selected", (*origins, origin(picked.base, _SURE * picked.covered, base=True)))
+    if place in merges:
+        return _merged(model, merges[place], origin)
     if place == tree.root:
         return Descent(model, "root")
     parent = tree.parents[place]
     how = making(related, kept, place, parent)
     sure = tree.forward[place] / (1 + float(np.exp(-_PER_NAT * tree.margins[place])))
     return Descent(model, "low rank" if how.rank else "tuned", (origin(parent, sure),), how)
+
+
+def _merged(model: int, merge: Merge, origin: Callable[..., Origin]) -> Descent:
+    if isinstance(merge, Blend):
+        sure, base = _SURE * (1 - merge.left), _base(merge)
+        weights = sorted(merge.weights.items(), key=lambda one: -one[1])
+        return Descent(model, "merged", tuple(origin(one, sure, weight, base=one == base) for one, weight in weights))
+    sure = _SURE * (merge.covered if isinstance(merge, Selection) else 1.0)
+    origins = [origin(one, sure) for one in merge.parents]
+    kind = "selected" if isinstance(merge, Selection) else "singular"
+    return Descent(model, kind, (*origins, origin(merge.base, sure, base=True)))
 
 
 __all__ = ["Descent", "Gathered", "Lineage", "Origin", "lineage"]

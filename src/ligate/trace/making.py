@@ -8,7 +8,8 @@ f_t is the freedom of the change: rank (rows + columns - rank) for a matrix chan
 otherwise; equal rows are free. Plain distances are ruled by the few units that all training moves most, and each of
 them in much the same way; all others wander, each training its own way, and a logarithm per row counts them alike.
 (Not per element: few steps of Adam move all elements of a row by about as much, and a sum of two such moves is no
-nearer for having more small ones.) And a child by low rank may be far from its parent with nothing in between.
+nearer for having more small ones.) Where the coordinates are others, all of it is new. A child by low rank may be far
+from its parent with nothing in between.
 """
 
 from __future__ import annotations
@@ -49,11 +50,13 @@ def costs(clan: Clan, samples: Sequence[Sample]) -> NDArray[np.float64]:
     """[m, m] nats per element; infinite where two models have no comparable tensor."""
     freedom = _freedom(clan, samples)
     total = np.zeros_like(clan.squared)
-    for number, part in enumerate(clan.parts):
-        nats = _nats(_sample_of(clan, samples, number), clan.members)
-        total += freedom[number] * np.where(np.isnan(part), 0.0, nats)
-    weight = np.einsum("t,tij->ij", clan.sizes, ~np.isnan(clan.parts))
-    found = np.divide(total, weight, out=np.full_like(total, np.inf), where=weight > 0)
+    weight = np.zeros_like(clan.squared)
+    for number, each in enumerate(clan.tensors):
+        held = np.isin(clan.members, each.holders)
+        total += freedom[number] * _nats(_sample_of(clan, samples, number), clan.members)
+        weight += each.size * np.outer(held, held)
+    known = (~np.isnan(clan.parts)).any(0)
+    found = np.divide(total, weight, out=np.full_like(total, np.inf), where=known & (weight > 0))
     np.fill_diagonal(found, 0.0)
     return found
 

@@ -4,12 +4,13 @@ A unit of a network that was only reordered (and perhaps tuned afterwards) has t
 of its matrices look almost exactly like rows of its relative's. Axes on which nothing can move (inputs, words,
 classes) are where it starts: rows are matched, then the order found is tried on all other axes of that length, from
 matrix to matrix. Rows of strangers are at right angles, so that the first matrices show whether there is anything to
-find.
+find. A model is compared with the one whose rows are as long as its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _ALIKE = 0.8  # mean cosine of matched rows
 _ROWS, _COLUMNS = 16384, 4096  # a matrix with more is compared by as many
+_COMPARED = 12  # matrices, whose rows' lengths tell who is nearest
 _LEAST = 0.5  # share of the elements of all matrices that must be found
 
 
@@ -41,7 +43,7 @@ def orders(source: Source, like: Source) -> dict[str, Moves] | None:
         for name, header in source.headers().items()
         if like.headers().get(name, _NOTHING).shape == header.shape and header.dtype in MERGEABLE
     }
-    matrices = [name for name, header in headers.items() if len(header.shape) > 1 and min(header.shape[:2]) > 1]
+    matrices = [name for name, header in headers.items() if _is_matrix(header)]
     search = _Search(source, like)
     waiting = sorted(matrices, key=lambda name: headers[name].numel)
     while waiting:
@@ -57,6 +59,10 @@ def orders(source: Source, like: Source) -> dict[str, Moves] | None:
             search.place(name)
     moved = any(axis is not None for moves in search.moves.values() for axis in moves)
     return search.moves if moved else None
+
+
+def _is_matrix(header: Header) -> bool:
+    return header.dtype in MERGEABLE and len(header.shape) > 1 and min(header.shape[:2]) > 1
 
 
 _NOTHING = Header("F32", ())
@@ -189,12 +195,26 @@ def reordered(sources: Sequence[Source], families: Sequence[tuple[int, ...]]) ->
     found: dict[int, Source] = {}
     by_size = sorted(families, key=lambda family: (-len(family), family[0]))
     shapes = [{name: header.shape for name, header in source.headers().items()} for source in sources]
+    lengths = cache(lambda model: _lengths(sources[model]))
     for number, family in enumerate(by_size):
         for like in by_size[:number]:
             if shapes[family[0]] != shapes[like[0]] or like[0] in found:
                 continue
-            moves = orders(sources[family[0]], sources[like[0]])
+            nearest = min(like, key=lambda one: _unlike(lengths(family[0]), lengths(one)))
+            moves = orders(sources[family[0]], sources[nearest])
             if moves:
                 found |= {model: Reordered(sources[model], moves) for model in family}
                 break
     return found
+
+
+def _lengths(source: Source) -> NDArray[np.float64]:
+    """The lengths of the rows of the smallest matrices, in order of size: the same whatever the order of units."""
+    headers = {name: header for name, header in source.headers().items() if _is_matrix(header)}
+    chosen = sorted(headers, key=lambda name: (headers[name].numel, name))[:_COMPARED]
+    rows = [_matrix(source, name).reshape(headers[name].shape[0], -1) for name in chosen]
+    return np.concatenate([np.sort(np.sqrt(np.einsum("ij,ij->i", each, each))) for each in rows])
+
+
+def _unlike(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    return float(np.square(one - other).sum()) if one.shape == other.shape else np.inf

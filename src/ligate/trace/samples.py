@@ -22,6 +22,7 @@ _BYTES = 256 << 20  # of the samples of all models together
 _MOST = 1 << 20  # elements of one model
 _LEAST_SIDE, _LARGEST_SIDE = 24, 256
 _RUN = 512
+_FEW, _NARROW, _WHOLE = 3, 8, 1 << 18  # whole matrices; their least side, and how large they may be
 
 
 class Sample(NamedTuple):
@@ -42,6 +43,15 @@ def samples(sources: Sequence[Source], gathered: Sequence[Gathered]) -> list[Sam
     budget = min(_MOST, _BYTES // (4 * max(len(sources), 1)))
     side = int(np.clip((budget / max(matrices, 1)) ** 0.5, _LEAST_SIDE, _LARGEST_SIDE))
     return [_sample(sources, each, side) for each in gathered]
+
+
+def whole(sources: Sequence[Source], gathered: Sequence[Gathered]) -> list[Sample]:
+    """A few matrices as they are: the smallest, and of those the ones in which most models differ."""
+    fit = [each for each in gathered if len(each.shape) == 2 and min(each.shape) >= _NARROW and each.size <= _WHOLE]
+    held = max((len(each.holders) for each in fit), default=0)
+    fit = [each for each in fit if len(each.holders) == held and 4 * _FEW * held * each.size <= _BYTES]
+    chosen = sorted(fit, key=lambda each: (each.size, -int((each.squared_distances() > 0).sum()), each.name))[:_FEW]
+    return [_sample(sources, each, max(each.shape)) for each in chosen]
 
 
 def _sample(sources: Sequence[Source], each: Gathered, side: int) -> Sample:

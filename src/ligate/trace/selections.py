@@ -35,6 +35,7 @@ _BASES = 3
 _EQUAL = 0.004  # share of elements that a base has in common with what was trimmed from it
 _COPY = 2e-3  # of the squared distance to the base: who is so near is a copy or nearly one
 _ROUNDING = 4 * 2.0**-24
+_ROUNDED = 1e-4  # of a mean change, in coordinates that were computed
 
 
 class Selection(NamedTuple):
@@ -46,7 +47,7 @@ class Selection(NamedTuple):
     scale: float  # the largest with which a parent stands alone
 
 
-_ELEMENTS = 1 << 14
+_ELEMENTS = 1 << 13
 
 
 def selections(
@@ -69,7 +70,7 @@ def selections(
     made: dict[int, Sequence[int]] = dict(linear)
     kept: dict[int, Selection] = {}
     for model, found in sorted(offers.items(), key=lambda one: _rank(one[1], _ALIKE)):
-        if not any(_descends(parent, model, made) for parent in (*found.parents, found.base)):
+        if not any(descends(parent, model, made) for parent in (*found.parents, found.base)):
             kept[model] = found
             made[model] = (*found.parents, found.base)
     return kept
@@ -84,8 +85,17 @@ def equal_shares(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def _descends(model: int, ancestor: int, made: Mapping[int, Sequence[int]]) -> bool:
-    return model == ancestor or any(_descends(one, ancestor, made) for one in made.get(model, ()))
+def covered(change: NDArray[np.float64], of: Sequence[NDArray[np.float64]]) -> float:
+    """The share of a change that is a choice among given ones."""
+    fit = _Fit(change, np.full_like(change, _ROUNDED * float(np.sqrt((change * change).mean()))))
+    for parent, each in enumerate(of):
+        fit.take(parent, each)
+    return fit.covered
+
+
+def descends(model: int, ancestor: int, made: Mapping[int, Sequence[int]]) -> bool:
+    """Whether one was made from the other, by way of merges that are known."""
+    return model == ancestor or any(descends(one, ancestor, made) for one in made.get(model, ()))
 
 
 def _best(

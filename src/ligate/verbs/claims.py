@@ -21,6 +21,7 @@ from .verify import segment_digest
 if TYPE_CHECKING:
     from .trace import Member
 
+_MERGED = ("merged", "selected", "singular")
 _APART = 0.05  # of a weight: more is another weight
 _SURE = 0.9
 _LOOKED_AT = 1 << 22  # elements of one tensor: larger ones are not read again to tell sources apart
@@ -95,7 +96,7 @@ def _of(member: Member, record: Record, digests: _Digests) -> list[str]:
     told = [
         f"{name} went in with the confidence {link.confidence:.2f}, and its record does not name it"
         for name, link in seen.items()
-        if name not in claimed and member.kind in ("merged", "selected") and (link.role == "parent" or not missing)
+        if name not in claimed and member.kind in _MERGED and (link.role == "parent" or not missing)
     ]
     if member.kind == "merged":
         told += [f"its record names {name}, and the weights show nothing of it" for name in sorted(claimed - set(seen))]

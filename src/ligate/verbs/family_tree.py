@@ -22,6 +22,7 @@ _HOW = {
     "locked": "the same in other coordinates",
     "merged": "merged",
     "selected": "merged element by element",
+    "singular": "merged in the space of singular vectors",
 }
 _UNSURE = 0.7
 _COLUMN, _ROW, _MARGIN = 230, 34, 24
@@ -53,6 +54,7 @@ def data(traced: Traced) -> dict[str, Any]:
             "family": each.family,
             "parents": [vars(link) for link in each.parents],
             "reordered": each.reordered,
+            "absent": each.absent,
             "change": {"rank": each.rank, "equal": each.equal, "changed": each.changed, "foreign": each.foreign},
             "record": list(each.record),
         }
@@ -88,17 +90,18 @@ def picture(traced: Traced) -> str:
 
 def told(member: Member) -> str:
     """How a model was made, and how sure that is."""
-    notes = [f"; {line}" for line in member.record]
+    notes = ["; a common parent of it and its children may be missing"] if member.absent else []
+    notes += [f"; {line}" for line in member.record]
     moved = ", its units in another order" if member.reordered else ""
     moved += f", {member.foreign} tensors in other coordinates" if member.foreign else ""
     if not member.parents:
         return _HOW[member.kind] + moved + "".join(notes)
     if member.kind == "merged":
         how = "= " + " ".join(_term(link, first=number == 0) for number, link in enumerate(member.parents))
-    elif member.kind == "selected":
+    elif member.kind in ("selected", "singular"):
         parents = " and ".join(link.name for link in member.parents if link.role == "parent")
         base = "".join(f" over {link.name}" for link in member.parents if link.role == "base")
-        how = f"{_HOW['selected']} from {parents}{base}"
+        how = f"{_HOW[member.kind]} from {parents}{base}"
     else:
         how = f"rank {member.rank} added" if member.kind == "low rank" else _HOW[member.kind]
     sure = min(link.confidence for link in member.parents)
@@ -159,7 +162,7 @@ def _place(spot: tuple[int, int]) -> tuple[float, float]:
 
 def _box(spot: tuple[int, int], member: Member) -> str:
     x, y = _place(spot)
-    kind = {"merged": "merge", "selected": "merge"}.get(member.kind, member.kind)
+    kind = {"merged": "merge", "selected": "merge", "singular": "merge"}.get(member.kind, member.kind)
     name = member.name if len(member.name) <= 24 else f"…{member.name[-23:]}"
     return (
         f"<g><title>{escape(f'{member.name}: {told(member)}')}</title>"

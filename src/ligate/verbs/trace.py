@@ -42,10 +42,12 @@ class Member:
     """One model of a folder and where it came from.
 
     Args:
-        kind: root, alone (related to nobody here), tuned, low rank, copied, rounded, quantised, pruned, merged (a
-        weighted sum), selected (element by element, as TIES and DARE do).
+        kind: root, alone (related to nobody here), tuned, low rank, copied, rounded, quantised, pruned, locked,
+            merged (a weighted sum), selected (element by element, as TIES and DARE do), singular (in singular
+            vectors, as Iso-C, TSV-Merge and KnOTS do).
         rank, equal, changed, foreign: of the change from the only parent: its rank, and in how many tensors nothing,
         numbers or coordinates changed.
+        absent: its children look like its siblings: their common parent may not be here.
         record: what its ligate.json claims and the weights do not bear out.
     """
 
@@ -59,6 +61,7 @@ class Member:
     changed: int | None = None
     foreign: int | None = None
     reordered: bool = False
+    absent: bool = False
     record: tuple[str, ...] = ()
 
 
@@ -199,5 +202,6 @@ def _member(each: Descent, names: Sequence[str], places: Mapping[str, str], foun
     links = tuple(Link(names[one.model], one.role, one.weight, round(one.confidence, 4)) for one in each.origins)
     family = next(number for number, family in enumerate(found.families) if each.model in family)
     name, how = names[each.model], each.making
-    member = Member(name, places[name], each.kind, links, family, reordered=each.model in found.reordered)
+    moved = each.model in found.reordered
+    member = Member(name, places[name], each.kind, links, family, reordered=moved, absent=each.absent)
     return replace(member, **how._asdict()) if how else member
