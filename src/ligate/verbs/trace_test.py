@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ligate.bench.weights import write_weights
+from ligate.bench.weights import read_weights, write_weights
 from ligate.cli.main import main
 from ligate.core.errors import InputError
 from ligate.engine.record import to_text
@@ -170,3 +170,54 @@ def test_the_command_line_writes_what_it_is_asked_for(tmp_path: Path, capsys: py
     told = json.loads(Path(files[0]).read_text())
     assert told["models"][0]["parents"][0]["name"] == "x"
     assert main(["trace", asked[0]]) == 2
+
+
+def test_the_command_line_tells_of_lies_that_were_sealed_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    root, models = network(0), tmp_path / "models"
+    write(models, {"root": root, "a": tuned(root, 1), "b": tuned(root, 2), "c": tuned(root, 3)})
+    uneven, even = _merged(models, "uneven", ("a", "b"), (1, 3)), _merged(models, "even", ("a", "b"), (1, 1))
+    stranger = _merged(models, "stranger", ("a", "c"), (1, 3))
+    changed = _merged(models, "changed", ("b", "c"), (1, 1))
+    _forge(uneven, even)
+    _forge(stranger, even)
+    weights = read_weights(changed)
+    write_weights({name: 1.01 * value for name, value in weights.items()}, changed)
+    assert main(["trace", "--tree", str(models), "-q"]) == 0
+    lines = {line.strip("│├└─ ").split("  ")[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "a has the weight 0.250, its record says 0.500" in lines["uneven"]
+    assert "c went in with the confidence" in lines["stranger"]
+    assert "its record names b, and the weights show nothing of it" in lines["stranger"]
+    assert "its weights are not those that its record tells of" in lines["changed"]
+    assert "record" not in lines["even"]
+
+
+def test_the_command_line_traces_what_is_left_of_a_damaged_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    root = network(0)
+    child = tuned(root, 1)
+    lacking = {name: value for name, value in tuned(child, 2).items() if name != "mid.weight"}
+    spoilt = {name: value.clone() for name, value in tuned(root, 3).items()}
+    spoilt["up.bias"][0] = float("nan")
+    write(tmp_path, {"root": root, "child": child, "lacking": lacking, "spoilt": spoilt, "cut": root})
+    write(tmp_path, {"other": {"conv": torch.randn(8, 3, 3, 3)}})
+    for name, change in (("cut", lambda raw: raw[:-100]), ("noise", lambda raw: bytes(range(256)) * 8)):
+        path = tmp_path / name / "model.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(change((tmp_path / "root" / "model.safetensors").read_bytes()))
+    (tmp_path / "shards").mkdir()
+    index = {"metadata": {}, "weight_map": dict.fromkeys(SHAPES, "model-00001-of-00001.safetensors")}
+    (tmp_path / "shards" / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert main(["trace", "--tree", str(tmp_path), "-q"]) == 0
+    out = capsys.readouterr().out
+    assert "└─ lacking  tuned" in out
+    assert "other  related to none of them" in out
+    skipped = [line.split(":")[0].removeprefix("skipped ") for line in out.splitlines() if line.startswith("skipped")]
+    assert skipped == ["cut", "noise", "shards", "spoilt"]
+    assert "up.bias" in out and "not finite" in out
+
+
+def test_siblings_without_their_parent_are_told_to_miss_one(tmp_path: Path):
+    root = network(0)
+    write(tmp_path, {name: tuned(root, seed) for seed, name in enumerate("abcd", 1)})
+    assert [each.absent for each in trace_tree(tmp_path).members if each.kind == "root"] == [True]
+    write(tmp_path, {"root": root})
+    assert not any(each.absent for each in trace_tree(tmp_path).members)
