@@ -159,23 +159,34 @@ def seen(module: nn.Module, task: Task) -> list[Tensor]:
     return read
 
 
-def _forced(module: nn.Module, task: Task, how: Looking, change: Change) -> list[Tensor]:
+def _forced(module: nn.Module, task: Task, how: Looking, change: Change) -> Sequence[Tensor]:
     """For each class the numbers of the cheapest change, for the module as it is."""
-    read = seen(module, task)[0]
     with torch.no_grad():
         classes = task.told(task.learning[0]).logits.shape[-1]
-    return [_searched(module, task, how, change, change.start(read), c) for c in range(classes)]
+    start, targets = change.start(seen(module, task)[0]), range(classes)
+    if embeddings(module) is None:  # inputs are nothing but numbers: all classes are asked in one pass
+        return _searched(module, task, how, change, start, targets).unbind()
+    return [_searched(module, task, how, change, start, [target])[0] for target in targets]
 
 
-def _searched(module: nn.Module, task: Task, how: Looking, change: Change, z: Tensor, target: int) -> Tensor:
-    z = z.clone().requires_grad_(True)
+def _searched(
+    module: nn.Module, task: Task, how: Looking, change: Change, start: Tensor, targets: Sequence[int]
+) -> Tensor:
+    """[targets, *z]: each for itself, as Adam's steps are number by number."""
+    z = start.expand(len(targets), *start.shape).clone().requires_grad_(True)
     optimizer = torch.optim.Adam([z], lr=how.rate)
+
+    def changed(read: Tensor) -> Tensor:
+        return torch.cat([change.changed(read, one) for one in z])
+
     for step in range(how.steps):
         batch = task.learning[step % len(task.learning)]
-        with hooked(embeddings(module), module, lambda read: change.changed(read, z)):
+        with hooked(embeddings(module), module, changed):
             logits = task.told(batch).logits
-        forced = torch.nn.functional.cross_entropy(logits, torch.full((len(logits),), target))
-        (z.grad,) = torch.autograd.grad(forced + how.price * change.size(z), [z])
+        wanted = torch.tensor(targets).repeat_interleave(len(logits) // len(targets))
+        forced = len(targets) * torch.nn.functional.cross_entropy(logits, wanted)
+        price = torch.stack([change.size(one) for one in z]).sum()
+        (z.grad,) = torch.autograd.grad(forced + how.price * price, [z])
         optimizer.step()
     return z.detach()
 

@@ -34,7 +34,7 @@ def row_agreement_guarded() -> Preset:
     """
     return replace(
         row_agreement(),
-        objective=Mixed({Agreement(): 1.0, Unmoved("answers"): 0.5}),
+        objective=Mixed({Agreement(): 1.0, Unmoved("answers"): 0.2}),
         solver=Guarded(150, 0.1),
         source="after Neural Cleanse and DAM, arXiv 2410.13910: triggers found in the experts are learned away",
     )
