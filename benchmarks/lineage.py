@@ -27,7 +27,7 @@ from lineage_family import Kin, digits_kin, family, minilm_kin, write_answers, w
 
 STORE = Path(__file__).parent.parent / "build" / "bench-lineage"
 FITTED = ("mlp-112-2-1", "mlp-64-3-2", "cnn-40-2-1", "cnn-24-3-2", "vit-40-2-1", "vit-32-2-2")
-SCORED = ("mlp-128-2-21", "mlp-96-3-22", "cnn-32-3-23", "cnn-48-2-24", "vit-48-2-25", "vit-32-3-26")
+SCORED = ("mlp-128-2-21", "mlp-96-3-22", "cnn-32-3-23", "cnn-48-2-24", "vit-48-2-35", "vit-32-3-26")
 
 Answers = Mapping[str, Mapping[str, Any]]
 

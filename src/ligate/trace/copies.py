@@ -55,17 +55,21 @@ def copies(
     return found
 
 
-def relocated(clan: Clan) -> dict[int, Copy]:
-    """Models that are equal to another wherever both are in the same coordinates, and elsewhere in their own: locks."""
+def relocated(clan: Clan, twins: frozenset[int] = frozenset()) -> dict[int, Copy]:
+    """Models that are equal to another wherever both are in the same coordinates, and elsewhere in their own: locks.
+
+    `twins` are copies of others, which count for them.
+    """
     found: dict[int, Copy] = {}
     for model in np.flatnonzero(clan.foreign.any(0)).tolist():
         own = clan.parts[:, model]  # [tensors, m]
         shared = ~np.isnan(own)
         equal = shared.any(0) & (np.where(shared, own, 0.0) <= _EQUAL).all(0)
         usual = ~clan.foreign[clan.foreign[:, model]].any(0)
-        originals = np.flatnonzero(equal & usual & (clan.sizes @ shared >= _LEAST * clan.sizes.sum()))
-        if len(originals):
-            found[model] = Copy(int(originals[0]), "locked")
+        enough = clan.sizes @ shared >= _LEAST * clan.sizes.sum()
+        originals = [one for one in np.flatnonzero(equal & usual & enough).tolist() if one not in twins]
+        if originals:
+            found[model] = Copy(originals[0], "locked")
     return found
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ligate.io.memory import MemorySource
-from ligate.trace.copies import Copy, copies
+from ligate.trace.copies import Copy, copies, relocated
 from ligate.trace.gathering import gather
 from ligate.trace.kinship import clan
 from ligate.trace.samples import samples
@@ -48,3 +48,19 @@ def test_a_child_that_was_trained_is_no_copy():
     state = network()
     child = {name: value + 1e-3 * torch.randn_like(value) for name, value in state.items()}
     assert found(state, child) == {}
+
+
+def test_a_lock_and_its_child_are_told_from_their_kin():
+    draw = torch.Generator().manual_seed(1)
+
+    def moved(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: value + 0.03 * torch.randn(value.shape, generator=draw) for name, value in state.items()}
+
+    root = {"mlp": torch.randn(40, 60, generator=draw), "query": torch.randn(30, 40, generator=draw)}
+    a, b = moved(root), moved(root)
+    locked = {**a, "query": 3 * torch.randn(30, 30, generator=draw) @ a["query"]}
+    nets = [root, a, b, locked, moved(locked)]
+    gathered, _ = gather([MemorySource(f"m{number}", state) for number, state in enumerate(nets)])
+    related = clan(gathered, range(len(nets)))
+    assert relocated(related) == {3: Copy(1, "locked")}
+    assert related.foreign.any(0).tolist() == [False, False, False, True, True]

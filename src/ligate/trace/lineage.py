@@ -123,7 +123,8 @@ def family(
     youngest: int | None = None,
 ) -> dict[int, Descent]:
     """The descent of every member of one family, by the numbers of the models."""
-    copied = copies(kept, related.members, related.squared, moved) | relocated(related)
+    copied = copies(kept, related.members, related.squared, moved)
+    copied |= relocated(related, frozenset(model for model, each in copied.items() if each.kind == "copied"))
     merges = _merges([one for one in _usual(related) if one not in copied], related, kept, full)
     fixed = {model: Fixed((each.parent,)) for model, each in copied.items()}
     fixed |= {model: _fixed(each) for model, each in merges.items()}
