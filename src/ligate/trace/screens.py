@@ -156,10 +156,9 @@ def _kin(base: Source, experts: Sequence[Source], lost: list[Lost]) -> list[int]
 
 def _sums(base: Source, experts: Sequence[Source], name: str, holders: Sequence[int], lost: list[Lost]) -> _Sums:
     """Rows together, as many as fit in a block; of what is no matrix the one row in pieces."""
-    shape = base.headers()[name].shape
-    matrix = len(shape) > 1 and shape[0] > 1
-    numel = base.headers()[name].numel
-    width = numel // shape[0] if matrix else numel
+    shape, numel = base.headers()[name].shape, base.headers()[name].numel
+    height = shape[0] if len(shape) > 1 else 1
+    matrix, width = height > 1, numel // height
     count, failed = len(holders), set[int]()
     wide = not matrix or width > _WIDEST
     sums = _Sums(
