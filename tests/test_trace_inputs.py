@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,15 +25,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     made.encoders(folder)
     torch.manual_seed(5)
-    stranger = BertModel(BertConfig(vocab_size=len(made.tokenizer()), **made.SHAPE))
-    moved = BertModel.from_pretrained(folder / "base")
+    stranger: Any = BertModel(BertConfig(vocab_size=len(made.tokenizer()), **made.SHAPE))
+    moved: Any = BertModel.from_pretrained(folder / "base")
     for layer in moved.encoder.layer:
         order = torch.randperm(made.SHAPE["intermediate_size"])
         with torch.no_grad():
             for value in (layer.intermediate.dense.weight, layer.intermediate.dense.bias):
                 value.copy_(value[order].clone())
             layer.output.dense.weight.copy_(layer.output.dense.weight[:, order].clone())
-    tuned = made.nudged(BertModel.from_pretrained(folder / "base"), 7, 0.004)
+    tuned: Any = made.nudged(BertModel.from_pretrained(folder / "base"), 7, 0.004)
     for name, model in {"stranger": stranger, "moved": moved, "tuned": tuned}.items():
         model.save_pretrained(folder / name)
         made.tokenizer().save_pretrained(folder / name)
