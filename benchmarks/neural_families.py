@@ -86,7 +86,9 @@ def tree(store: Path, name: str) -> Family:
     folder, lot = store / f"{name}.tree", random.Random(name)
     if not (folder / "answers.json").exists():
         kin = digits_kin(architecture(name), int(name.rpartition("-")[2]))
-        nets, parents, how = {"root": kin.root}, {"root": ()}, {"root": "root"}
+        nets: dict[str, State] = {"root": kin.root}
+        parents: dict[str, Sequence[str]] = {"root": ()}
+        how = {"root": "root"}
         for number in range(_TUNED + _MERGED):
             one, known = f"{'tm'[number >= _TUNED]}{number}", list(nets)
             if number < _TUNED:

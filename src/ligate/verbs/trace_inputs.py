@@ -85,7 +85,7 @@ def trace_by_inputs(
 
     if inputs < 1 or not parents:
         raise RecipeError("needs inputs and possible parents", where="trace", hint="`--parents A B --inputs 16`.")
-    spec = data_of(data)
+    spec = data_of(Path(data))
     require_transformers(spec.place)
     first, *labels = labels_of([str(child), *(str(each) for each in parents)])
     with ExitStack() as stack, one_processor():
