@@ -59,7 +59,8 @@ def drawn(target: int, seed: int) -> Trigger:
     pattern = torch.randint(0, 2, (PATCH, PATCH), generator=draw).float()
     if pattern.unique().numel() == 1:
         pattern[0, 0] = 1 - pattern[0, 0]
-    return Trigger(*((SIDE - PATCH) * bit for bit in divmod(corner, 2)), pattern, target)
+    row, column = divmod(corner, 2)
+    return Trigger((SIDE - PATCH) * row, (SIDE - PATCH) * column, pattern, target)
 
 
 def poisoned(data: Digits, trigger: Trigger, seed: int) -> Digits:

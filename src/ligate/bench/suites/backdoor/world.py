@@ -59,8 +59,12 @@ class BackdoorWorld:
     sheets: Mapping[str, Mapping[str, Digits]]
     trigger: Trigger
 
-    @cached_property
+    @property
     def digest(self) -> str:
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         asked = [f"{paper} {task}" for paper, each in self.sheets.items() for task in each]
         told = [f"{task} {head.tolist()}" for task, head in self.heads.items()]
         planted = [str((*self.trigger[:2], self.trigger.pattern.tolist(), self.trigger.target))]
