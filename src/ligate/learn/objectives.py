@@ -146,16 +146,18 @@ class EnsembleError:
 
 @dataclass(frozen=True)
 class Collaboration:
-    """The cross-entropy of the experts' votes p = sum_k c_k p_k and the merge: one network that says what all vote.
+    """KL(p || merge) with the experts' votes p = sum_k c_k p_k: one network that says what all vote.
 
     In Multi-Level Collaboration in Model Merging, arXiv 2503.01268, the merge of the same shares differs from the
-    votes by a term of second order, which this pulls to zero.
+    votes by a term of second order, which this pulls to zero. The votes are what the merge is to come to: no gradient
+    reaches the shares through them, else one expert alone would be the easiest collaboration.
     """
 
     needs: frozenset[Need] = frozenset({"everyone"})
 
     def __call__(self, told: Told, batch: Batch, shares: Tensor) -> Tensor:
-        return _against(_votes(batch, shares), told.logits)
+        votes = _votes(batch, shares).detach()
+        return _against(votes, told.logits) + (votes * votes.clamp_min(1e-12).log()).sum(-1).mean()
 
 
 @dataclass(frozen=True)
