@@ -44,7 +44,8 @@ for card in cards():
         continue
     fewer = {{name: value for name, value in FEWER.items() if name in card.params}}
     params = {{name: param.default for name, param in card.params.items()}} | fewer
-    given = {{name: [torch.eye({SHAPE[1]})] * {MODELS} for name in card.measured}}  # matrices of inputs
+    room = {{"grams": torch.eye({SHAPE[1]}), "factor": torch.ones({SHAPE})}}
+    given = {{name: [room[name]] * {MODELS} for name in card.measured}}
     with torch.inference_mode(), spare_threads(2):
         measured(card.function, base, tuned, **fewer, **given)  # loads what it needs
         used = measured(card.function, base, tuned, **fewer, **given)

@@ -211,14 +211,14 @@ def test_every_method_has_a_recipe_to_start_from_that_runs(desk, fine, method):
         for label in ("a", "b"):
             weights = load_file(desk / label / "model.safetensors")
             matrices = {key: one for key, one in weights.items() if one.ndim == 2}
-            save_file({key: measured(one, card.reach) for key, one in matrices.items()}, desk / f"{label}.{name}")
+            save_file({key: measured(one, name) for key, one in matrices.items()}, desk / f"{label}.{name}")
     fine("init", "new.yaml", "--method", method)
     fine("merge", "new.yaml", "out")
 
 
-def measured(weight: torch.Tensor, reach: str) -> torch.Tensor:
+def measured(weight: torch.Tensor, name: str) -> torch.Tensor:
     """Something for a weight: a matrix of its inputs, or a number for each of its own."""
-    return torch.eye(weight.shape[-1]) if reach == "tensor" else weight.float().square()
+    return torch.eye(weight.shape[-1]) if name == "grams" else weight.float().square()
 
 
 def test_init_never_replaces_a_file(desk, ligate, contents):

@@ -61,7 +61,7 @@ def _scratch(params: Mapping[str, Any], shape: tuple[int, ...], models: int) -> 
     inputs, outputs = (first, rest) if params["inputs"] == "first" else (rest, first)
     few = few_outputs(inputs, outputs)
     decomposed = min(inputs, models * outputs) if few else inputs
-    squares = working_squares(inputs, outputs, models) + 6 * decomposed**2
+    squares = working_squares(inputs, outputs, models) + 8 * decomposed**2
     return working_bytes(shape, params["kernels"], squares / max(min(first, rest), 1) ** 2)
 
 

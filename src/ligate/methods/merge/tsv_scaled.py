@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 
+from ligate.core.errors import InputError
 from ligate.core.method import Site, Stat, method
 from ligate.core.params import PerModel, Range
 from ligate.ops.directions import Directions, found_once
@@ -69,7 +70,7 @@ def tsv_scaled(
     Differs: the factors are an addition; what else differs from the official code is said at `merge/tsv_m`.
 
     Raises:
-        InputError: there is no base, or ``tuned[0]`` and ``base`` differ in shape.
+        InputError: there is no base, or ``tuned[0]`` or a factor differs from it in shape.
         NonFiniteError: a task vector holds NaN or infinity.
 
     >>> import torch
@@ -81,6 +82,7 @@ def tsv_scaled(
     with_base(base, tuned, where="merge/tsv_scaled")
     weights = per_model(weight, len(tuned), name="weight")
     pair = matrices(base, tuned, site, "average")
+    _require_factors(factor, base)
     if pair is None:
         total = torch.zeros_like(base, dtype=torch.float64)
         for k, delta in enumerate(deltas(base, tuned)):
@@ -94,6 +96,13 @@ def tsv_scaled(
     known = complete(_stats({"share": share}), base, tuned, site, {"directions": directions})
     found: Directions = known["directions"]
     return moved(pair, (_step(found, pair, part, weights, factors) for part in parts(pair.shape)), 1.0)
+
+
+def _require_factors(factor: Tensor | Sequence[Tensor] | None, base: Tensor) -> None:
+    for k, one in enumerate(() if factor is None else factor):
+        if one.numel() != base.numel():
+            text = f"the factor of model {k} is {list(one.shape)}, the weight {list(base.shape)}"
+            raise InputError(text, where="merge/tsv_scaled", hint="give a factor for each number of the weight.")
 
 
 def _step(

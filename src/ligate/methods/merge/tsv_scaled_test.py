@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ligate.core.errors import InputError
 from ligate.learn.processed import orthogonal
 from ligate.methods.merge.tsv_m import tsv_m
 from ligate.methods.merge.tsv_scaled import tsv_scaled
@@ -10,6 +11,11 @@ from ligate.methods.merge.tsv_scaled import tsv_scaled
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_factors_of_another_shape_are_told():
+    with pytest.raises(InputError, match="factor of model 0"):
+        tsv_scaled(drawn(5, 8), drawn(2, 5, 8, seed=1), factor=drawn(2, 8, 8))
 
 
 @pytest.mark.parametrize("shape", [(12, 31), (31, 12), (7,), (), (4, 3, 2)])
