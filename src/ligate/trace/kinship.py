@@ -144,14 +144,14 @@ def _foreign(part: NDArray[np.float64]) -> NDArray[np.bool_]:
     """[m] who is far from most, where most agree."""
     near = np.nan_to_num(part, nan=np.inf) <= _FOREIGN
     held = near.any(1)
-    most = max((reached(near, one) for one in np.flatnonzero(held)), key=lambda one: int(one.sum()), default=held)
+    most = max((reached(near, int(one)) for one in np.flatnonzero(held)), key=lambda one: int(one.sum()), default=held)
     agreed = held.sum() > 2 and most.sum() > held.sum() / 2
-    return held & ~most if agreed else np.zeros(len(part), dtype=np.bool_)
+    return np.asarray(held & ~most, dtype=np.bool_) if agreed else np.zeros(len(part), dtype=np.bool_)
 
 
 def reached(near: NDArray[np.bool_], one: int) -> NDArray[np.bool_]:
     """[m] whom one reaches over those that are near each other."""
-    found = near[one].copy()
-    while (further := near[found].any(0)).sum() > found.sum():
+    found = np.asarray(near[one], dtype=np.bool_)
+    while (further := np.asarray(near[found].any(0), dtype=np.bool_)).sum() > found.sum():
         found = further
     return found

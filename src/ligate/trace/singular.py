@@ -85,7 +85,7 @@ def _lying(each: Matrix) -> Matrix:
 
 def _spectra(changes: Matrix) -> NDArray[np.float64]:
     """[models, side] singular values, the largest first."""
-    return np.linalg.svd(changes, compute_uv=False)
+    return np.asarray(np.linalg.svd(changes, compute_uv=False), dtype=np.float64)
 
 
 def _sets(among: Sequence[int]) -> Iterator[NDArray[np.int64]]:
