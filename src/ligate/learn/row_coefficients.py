@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .parametrisations import Numbers, as_shares
+from .rows import added_by_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,8 +36,7 @@ class RowCoefficients:
         return {name: torch.full((experts, *shape[:1]), at) for name, shape in shapes.items()}
 
     def merged(self, name: str, base: Tensor, deltas: Tensor, numbers: Numbers, step: int | None = None) -> Tensor:
-        c = self.coefficients(numbers[name]).to(deltas.dtype)
-        return base + (c.reshape(*c.shape, *[1] * (deltas.ndim - c.ndim)) * deltas).sum(0)
+        return added_by_rows(base, deltas, self.coefficients(numbers[name]))
 
     def coefficients(self, numbers: Tensor) -> Tensor:
         """What multiplies the rows of the deltas."""

@@ -43,8 +43,7 @@ class GatedRows:
         return {GATE: gate_at(self.at, experts), **offsets, **lengths}
 
     def merged(self, name: str, base: Tensor, deltas: Tensor, numbers: Numbers, step: int | None = None) -> Tensor:
-        c = self.coefficients(name, numbers).to(deltas.dtype)
-        return base + (c.reshape(*c.shape, *[1] * (deltas.ndim - c.ndim)) * deltas).sum(0)
+        return added_by_rows(base, deltas, self.coefficients(name, numbers))
 
     def coefficients(self, name: str, numbers: Numbers) -> Tensor:
         """[K, rows] what multiplies the rows of the deltas."""
@@ -54,3 +53,9 @@ class GatedRows:
 
     def shares(self, numbers: Numbers) -> Tensor:
         return numbers[GATE].softmax(0)
+
+
+def added_by_rows(base: Tensor, deltas: Tensor, coefficients: Tensor) -> Tensor:
+    """base [rows, ...] and the sum of deltas [K, rows, ...], each row times its own coefficient [K, rows]."""
+    c = coefficients.to(deltas.dtype)
+    return base + (c.reshape(*c.shape, *[1] * (deltas.ndim - c.ndim)) * deltas).sum(0)

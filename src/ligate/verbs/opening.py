@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ligate.core.errors import InputError
+from ligate.core.errors import InputError, LigateError
 from ligate.core.tensors import Source
 from ligate.io.memory import MemorySource
 
@@ -36,6 +37,26 @@ def open_model(model: Model, *, label: str) -> Source:
     if isinstance(model, (str, PathLike)):
         return open_spec(source_spec(label, str(model), ""))
     return MemorySource(label, state_of(model))
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A model, or one tensor of it, that was left out, and why."""
+
+    name: str
+    why: str
+
+
+def open_readable(places: Mapping[str, str], skipped: list[Skipped], stack: ExitStack) -> dict[str, Source]:
+    """The models that can be opened, by name, until `stack` closes them; `skipped` takes the others."""
+    found: dict[str, Source] = {}
+    for name, path in places.items():
+        try:
+            found[name] = open_model(path, label=name)
+            stack.callback(found[name].close)
+        except LigateError as error:
+            skipped.append(Skipped(name, str(error)))
+    return found
 
 
 def state_of(model: Mapping[str, Any] | nn.Module) -> Mapping[str, Any]:

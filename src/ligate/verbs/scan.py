@@ -7,10 +7,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ligate.core.errors import InputError, LigateError
-from ligate.core.tensors import Source
+from ligate.core.errors import InputError
 
-from .opening import labels_of, open_model
+from .opening import Skipped, labels_of, open_model, open_readable
 from .watch import Nobody, Watch
 
 if TYPE_CHECKING:
@@ -47,12 +46,6 @@ class Expert:
 
 
 @dataclass(frozen=True)
-class Skipped:
-    name: str
-    why: str
-
-
-@dataclass(frozen=True)
 class Scanned:
     """Experts in the order given. What was not flagged is not thereby harmless."""
 
@@ -76,7 +69,7 @@ def scan(experts: Sequence[str | PathLike[str]], base: str | PathLike[str], *, w
     with ExitStack() as stack:
         origin = open_model(str(base), label="base")
         stack.callback(origin.close)
-        opened = _opened(dict(zip(names, paths, strict=True)), skipped, stack)
+        opened = open_readable(dict(zip(names, paths, strict=True)), skipped, stack)
         if len(opened) < 2:
             reasons = "".join(f"\n  {each.name}: {each.why}" for each in skipped)
             raise InputError(f"fewer than two experts can be read{reasons}", where="scan",
@@ -97,17 +90,6 @@ def scan(experts: Sequence[str | PathLike[str]], base: str | PathLike[str], *, w
         if number not in gone
     )
     return Scanned(told, tuple(skipped), len(told))
-
-
-def _opened(places: Mapping[str, str], skipped: list[Skipped], stack: ExitStack) -> dict[str, Source]:
-    found: dict[str, Source] = {}
-    for name, path in places.items():
-        try:
-            found[name] = open_model(path, label=name)
-            stack.callback(found[name].close)
-        except LigateError as error:
-            skipped.append(Skipped(name, str(error)))
-    return found
 
 
 def _finding(each: Excess) -> Finding:

@@ -15,7 +15,7 @@ from ligate.io.folder import INDEX, looks_like_model, model_weights
 from ligate.io.views import prefix_between, stripped
 
 from .claims import findings
-from .opening import labels_of, open_model
+from .opening import Skipped, labels_of, open_readable
 from .watch import Nobody, Watch
 
 if TYPE_CHECKING:
@@ -63,14 +63,6 @@ class Member:
     reordered: bool = False
     absent: bool = False
     record: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A model, or one tensor of it, that was left out, and why."""
-
-    name: str
-    why: str
 
 
 @dataclass(frozen=True)
@@ -152,7 +144,7 @@ def _traced(places: Mapping[str, str], watch: Watch, *, youngest: str | None, wh
 
     skipped: list[Skipped] = []
     with ExitStack() as stack:
-        sources = _opened(places, skipped, stack)
+        sources = _agreeing(open_readable(places, skipped, stack))
         if len(sources) < 2 or (youngest and youngest not in sources):
             raise InputError(
                 "there are no two models that can be read"
@@ -172,17 +164,6 @@ def _traced(places: Mapping[str, str], watch: Watch, *, youngest: str | None, wh
         Skipped(f"{names[each.model]}{f': {each.tensor}' if each.tensor else ''}", each.why) for each in found.lost
     ]
     return Traced(tuple(replace(each, record=claimed.get(each.name, ())) for each in members), tuple(skipped))
-
-
-def _opened(places: Mapping[str, str], skipped: list[Skipped], stack: ExitStack) -> dict[str, Source]:
-    sources: dict[str, Source] = {}
-    for name, path in places.items():
-        try:
-            sources[name] = open_model(path, label=name)
-            stack.callback(sources[name].close)
-        except LigateError as error:
-            skipped.append(Skipped(name, str(error)))
-    return _agreeing(sources)
 
 
 def _agreeing(sources: dict[str, Source]) -> dict[str, Source]:

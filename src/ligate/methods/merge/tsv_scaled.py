@@ -13,7 +13,7 @@ from ligate.core.method import Site, Stat, method
 from ligate.core.params import PerModel, Range
 from ligate.ops.directions import Directions, found_once
 from ligate.ops.fitting import with_base
-from ligate.ops.matrices import Matrices, matrices, moved, working_bytes
+from ligate.ops.matrices import matrices, moved, working_bytes
 from ligate.ops.notebook import complete
 from ligate.ops.rows import deltas, per_model
 from ligate.ops.spectrum import parts
@@ -31,7 +31,7 @@ def _scratch(params: Mapping[str, Any], shape: tuple[int, ...], models: int) -> 
     share = 1 / models if params["share"] is None else params["share"]
     ratio = max(share * models, 1 / max(min(shape, default=1), 1))
     averaged = 0 if len(shape) == 2 else 32 * math.prod(shape)
-    return averaged + working_bytes(shape, "average", 5 + 3 * ratio + 8 * max(ratio, 1) ** 2)
+    return averaged + working_bytes(shape, "average", 4 + (3 + models) * ratio + 8 * max(ratio, 1) ** 2)
 
 
 @method(
@@ -95,7 +95,8 @@ def tsv_scaled(
         factors = [one.mT for one in factors]
     known = complete(_stats({"share": share}), base, tuned, site, {"directions": directions})
     found: Directions = known["directions"]
-    return moved(pair, (_step(found, pair, part, weights, factors) for part in parts(pair.shape)), 1.0)
+    own = [found.mix([weight * (one == k) for one in range(len(weights))]) for k, weight in enumerate(weights)]
+    return moved(pair, (_step(own, found.right(pair, part), part, factors) for part in parts(pair.shape)), 1.0)
 
 
 def _require_factors(factor: Tensor | Sequence[Tensor] | None, base: Tensor) -> None:
@@ -105,15 +106,10 @@ def _require_factors(factor: Tensor | Sequence[Tensor] | None, base: Tensor) -> 
             raise InputError(text, where="merge/tsv_scaled", hint="give a factor for each number of the weight.")
 
 
-def _step(
-    found: Directions, pair: Matrices, part: slice, weights: Sequence[float], factors: Sequence[Tensor] | None
-) -> Tensor:
-    """Columns of the sum of all steps."""
-    right = found.right(pair, part)
-    if factors is None:
-        return found.mix(weights) @ right
-    total = right.new_zeros(pair.shape[0], right.shape[1])
-    for k, weight in enumerate(weights):
-        alone = [weight if own == k else 0.0 for own in range(len(weights))]
-        total += (found.mix(alone) @ right) * factors[k][:, part]
+def _step(own: Sequence[Tensor], right: Tensor, part: slice, factors: Sequence[Tensor] | None) -> Tensor:
+    """Columns of the sum of all steps; `own` makes each task's step of `right`."""
+    total = right.new_zeros(len(own[0]), right.shape[1])
+    for k, mix in enumerate(own):
+        step = mix @ right
+        total += step if factors is None else step * factors[k][:, part]
     return total
